@@ -1,5 +1,6 @@
 // Make tokens visible; bar charts of probabilities. A token is a character, or some bytes with data.tokens=bpe.
 
+const BAR = '<b></b> <small></small><span class="track"><i></i><i></i></span>';
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
 const counted = (number) => `${number} ${noun}${number === 1 ? "" : "s"}`;
@@ -40,7 +41,8 @@ function drawBars(element, P, { count, name = "div", actual = null, chances = nu
   if (place >= NUM_EXPECTED) order.splice(NUM_EXPECTED - 1, 0, ...order.splice(order.indexOf(actual), 1));
   order.length = Math.min(count, P.length);
   while (element.children.length > order.length) element.lastChild.remove();
-  while (element.children.length < order.length) element.append(newBar(name));
+  const newBar = () => Object.assign(create(name, "", "bar"), { innerHTML: BAR });
+  while (element.children.length < order.length) element.append(newBar());
   const lengths = order.map((index) => [P[index], chances ? chances[index] : 0]), most = Math.max(...lengths.flat());
   [...element.children].forEach((row, rank) => {
     const index = order[rank], [key, number, track] = row.children, token = model.tokens[index];
@@ -56,10 +58,4 @@ function drawBars(element, P, { count, name = "div", actual = null, chances = nu
     const mark = index === actual ? ", in the text" : "";
     row.setAttribute("aria-label", `${key.textContent} ${number.textContent}${words}${chance}${mark}`);
   });
-}
-
-function newBar(name) {
-  const row = create(name, "", "bar");
-  row.innerHTML = '<b></b> <small></small><span class="track"><i></i><i></i></span>';
-  return row;
 }

@@ -13,10 +13,8 @@ function maxAbsolute(vectors) {
   return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), MIN_STATE);
 }
 
-/** Return the value of the strongest colour of states: 1 for tanh, else the largest. */
-function maxState(states) {
-  return model.activation === "tanh" ? 1 : maxAbsolute(states);
-}
+/** Return the value of the strongest colour of states. */
+const maxState = (states) => (model.activation === "tanh" ? 1 : maxAbsolute(states));
 
 /** Return colours of the page as [red, green, blue]. */
 function colours(...names) {
@@ -63,16 +61,12 @@ function columnsOf() {
 
 /** Draw a token below its column; a token of several characters is rotated. */
 function drawLabel(pen, token, x, y, width) {
-  if (noun === "character") {
-    pen.textAlign = "center";
-    pen.fillText(shortened(token), x, y + 15, width);
-    return;
-  }
+  const isRotated = noun === "token";
   pen.save();
-  pen.translate(x, y + 4);
-  pen.rotate(Math.PI / 2);
-  pen.textBaseline = "middle";
-  pen.fillText(shown(token), 0, 0, LABEL[noun] - 8);
+  pen.translate(x, y + (isRotated ? 4 : 15));
+  if (isRotated) pen.rotate(Math.PI / 2);
+  Object.assign(pen, isRotated ? { textBaseline: "middle" } : { textAlign: "center" });
+  pen.fillText(isRotated ? shown(token) : shortened(token), 0, 0, isRotated ? LABEL[noun] - 8 : width);
   pen.restore();
 }
 

@@ -34,8 +34,8 @@ function drawChart(t, bits) {
   }).reverse());
   chart.scrollLeft = chart.scrollWidth;
   const back = bits.findLastIndex((value) => value >= 0.01 * bits[0]);
-  const beyond = back ? `one more than ${back} back` : "any earlier one";
   const isAll = back === bits.length - 1 || bits[0] < SAME_BITS;
+  const beyond = back ? `one more than ${back} back` : "any earlier one";
   const reach = isAll ? "" : ` Replacing ${beyond} changes it by less than a hundredth of that.`;
   const window = bits.length > model.window ? `; dashed line: length of a training window, ${model.window}` : "";
   const farther = model.window > MAX_BACK ? `; training windows are longer, ${model.window}` : "";
@@ -47,7 +47,6 @@ function drawChart(t, bits) {
   chooseBar(Math.min(chosenBar, bits.length - 1));
 }
 
-/** Mark and describe the bar at an offset from the chosen token. */
 function chooseBar(back) {
   const column = chart.children[chart.children.length - 1 - back];
   if (!column) return;

@@ -25,7 +25,6 @@ function bytes(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
 }
 
-/** Decode float32 numbers. */
 const fromSingle = (base64) => new Float32Array(bytes(base64));
 
 /** Decode float16 numbers: shift exponent and fraction by 13 bits, and add 112 to the exponent's bias. */
@@ -53,12 +52,8 @@ function affine(vector, matrix, bias) {
 
 /** Return a vector (J) times the transpose of a matrix (I, J). */
 function timesTransposed(vector, matrix) {
-  const J = vector.length;
-  return Float64Array.from({ length: matrix.length / J }, (_, i) => {
-    let sum = 0;
-    for (let j = 0; j < J; j++) sum += vector[j] * matrix[i * J + j];
-    return sum;
-  });
+  const J = vector.length, dot = (row) => row.reduce((sum, m, j) => sum + m * vector[j], 0);
+  return Float64Array.from({ length: matrix.length / J }, (_, i) => dot(matrix.subarray(i * J, (i + 1) * J)));
 }
 
 /** Return softmax(alpha · logits) (V). */
@@ -96,37 +91,21 @@ class Model {
     return this.bytePairs ? this.bytePairs.read(normalised) : Array.from(normalised);
   }
 
-  textOf(tokens) {
-    return this.bytePairs ? this.bytePairs.textOf(tokens) : tokens.join("");
-  }
+  textOf(tokens) { return this.bytePairs ? this.bytePairs.textOf(tokens) : tokens.join(""); }
 
   /** Return the indices of tokens; tokens that the vocabulary lacks become <unk>. */
-  indices(tokens) {
-    return tokens.map((token) => this.index.get(token) ?? this.unk);
-  }
+  indices(tokens) { return tokens.map((token) => this.index.get(token) ?? this.unk); }
 
   /** Return the distinct tokens of a text that the model reads as <unk>. */
-  unknown(text) {
-    return [...new Set(this.read(text))].filter((token) => !this.index.has(token));
-  }
+  unknown(text) { return [...new Set(this.read(text))].filter((token) => !this.index.has(token)); }
 
-  /** Return h W_hh, the contribution of a state to the next one. */
-  fromState(state) {
-    return affine(state, this.W_hh, this.zeros);
-  }
+  /** Return the state (H) after another token. */
+  step(state, index) { return affine(state, this.W_hh, this.fromInput[index]).map(this.phi); }
 
-  step(state, index) {
-    return affine(state, this.W_hh, this.fromInput[index]).map(this.phi);
-  }
-
-  logits(state) {
-    return affine(state, this.W_hq, this.b_q);
-  }
+  logits(state) { return affine(state, this.W_hq, this.b_q); }
 
   /** Return the probabilities P (V) of the token that follows a state. */
-  probabilities(state) {
-    return softmax(this.logits(state));
-  }
+  probabilities(state) { return softmax(this.logits(state)); }
 
   /** Return the probabilities (V) that tokens are drawn with: P^alpha without <unk>. alpha null: greedy. */
   chances(state, alpha) {

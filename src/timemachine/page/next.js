@@ -32,7 +32,6 @@ function makeTabStop(bar) {
   for (const row of find("bars").children) row.tabIndex = row === bar ? 0 : -1;
 }
 
-/** Draw the prediction before the token at t. */
 function drawExpected(t) {
   find("before-it").style.visibility = t ? "visible" : "hidden"; // keep the room, so that nothing below moves
   if (!t) return;
@@ -46,10 +45,9 @@ function shownText(t) {
   return (from ? "…" : "") + reading.tokens.slice(from, t + 1).map(shown).join("");
 }
 
-/** Generate a text after the token at t. */
 function drawSample(t) {
-  const { text } = model.continuation(reading.states[t], SAMPLE[noun], Infinity, chosen.alpha, source());
-  find("sample").textContent = text;
+  const state = reading.states[t];
+  find("sample").textContent = model.continuation(state, SAMPLE[noun], Infinity, chosen.alpha, source()).text;
   find("sampled").textContent = `After “${shownText(t)}” it would write:`;
 }
 

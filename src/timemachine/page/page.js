@@ -3,7 +3,6 @@
 let frame = 0; // the next slice of reading
 let drawings = 0; // counted, so that a new drawing cancels the rest of an earlier one
 
-/** Read the text of the box, and draw. */
 function update() {
   reading.take(box.value);
   stopMotion();
@@ -56,7 +55,6 @@ function draw() {
   }));
 }
 
-/** Draw the step that reads the token at t. */
 function drawStep(t) {
   drawStrip();
   drawChosen(t);

@@ -26,8 +26,7 @@ function move(element, to, duration, from = element.getBoundingClientRect()) {
 /** Show one step: x and h(t-1) arrive, their products are added, φ is applied, and the result moves to map and bars. */
 async function moveStep(t, column, duration) {
   const turn = play.turn, part = duration / 5;
-  const [before, x, fromState, fromInput, sum, state] =
-    ["before", "x", "from-state", "from-input", "sum", "state"].map(find);
+  const [before, fromState, x, fromInput, sum, state] = [...document.querySelectorAll("#cell canvas, #x")];
   const { left, top, height } = find("bars").getBoundingClientRect();
   const parts = [ // elements that arrive, and their motions
     [[before, x], () => [move(strip.children[t], x, part), column && move(before, before, part, column)]],
@@ -100,8 +99,7 @@ function stepBy(step) {
   pause();
   if (t < 0 || t > last()) return;
   play.blank = t < last();
-  if (step > 0) beat(t);
-  else choose(t);
+  (step > 0 ? beat : choose)(t);
 }
 
 function drawPlay() {

@@ -35,19 +35,13 @@ class Reading {
   }
 
   /** Return the state before the token at t. */
-  before(t) {
-    return t === 0 || t === this.start ? this.model.zeros : this.states[t - 1];
-  }
+  before(t) { return t === 0 || t === this.start ? this.model.zeros : this.states[t - 1]; }
 
   /** Return the probabilities (V) of the token at t, before it is read. Not kept, since V can be thousands. */
-  expected(t) {
-    return this.model.probabilities(this.before(t));
-  }
+  expected(t) { return this.model.probabilities(this.before(t)); }
 
   /** Return the probabilities (V) of the token after t. */
-  next(t) {
-    return this.model.probabilities(this.states[t]);
-  }
+  next(t) { return this.model.probabilities(this.states[t]); }
 
   /** Return the mean surprise of the tokens since `from`, in bits, or null without tokens. */
   bits(from = 1) {
@@ -65,10 +59,7 @@ class Reading {
     return null;
   }
 
-  /**
-   * Yield the norm of the gradient of the loss of the token at t (in nats) with respect to each earlier state, from
-   * t - 1 backwards: backpropagation through time. Without gradients the state before t is zero.
-   */
+  /** Yield the norm of the gradient of token t's loss (nats) with respect to each earlier state, from t - 1 back. */
   *gradients(t) {
     if (t === 0 || t === this.start) return;
     const { model, states } = this, dLogits = this.expected(t);
@@ -102,9 +93,7 @@ class Reading {
 }
 
 /** Return the indices of the probabilities, the likeliest first. */
-function ranked(P) {
-  return Array.from(P.keys()).sort((a, b) => P[b] - P[a]);
-}
+const ranked = (P) => Array.from(P.keys()).sort((a, b) => P[b] - P[a]);
 
 /** Return the Kullback-Leibler divergence of Q from P, in bits. */
 function divergence(P, Q) {

@@ -2,7 +2,7 @@
 
 function drawRecurrence(t) {
   const before = reading.before(t), state = reading.states[t], input = model.fromInput[reading.indices[t]];
-  const fromState = model.fromState(before), sum = fromState.map((z, unit) => z + input[unit]);
+  const fromState = affine(before, model.W_hh, model.zeros), sum = fromState.map((z, unit) => z + input[unit]);
   const steps = { before, "from-state": fromState, "from-input": input, sum, state };
   const most = maxAbsolute([...Object.values(steps), ...(model.activation === "tanh" ? [[1]] : [])]);
   for (const [name, vector] of Object.entries(steps)) drawVectors(find(name), [vector], 1, most);

@@ -1,12 +1,5 @@
 // The state of the page as a link: the text, the chosen token, and the epoch. The part after # is never sent.
 
-/** Return the address of the page in its current state. */
-function stateLink() {
-  const state = new URLSearchParams({ text: box.value, at: at() }), { epoch } = run.epochs[chosen.epoch] ?? {};
-  if (epoch != null) state.set("epoch", epoch);
-  return `${location.href.split("#")[0]}#${state}`;
-}
-
 /** Show the state of the page's address. Return whether it has one. */
 function restore() {
   const state = new URLSearchParams(location.hash.slice(1));
@@ -23,7 +16,9 @@ function restore() {
 
 addEventListener("hashchange", restore);
 find("copy").addEventListener("click", async () => {
-  history.replaceState(null, "", stateLink());
+  const state = new URLSearchParams({ text: box.value, at: at() }), { epoch } = run.epochs[chosen.epoch] ?? {};
+  if (epoch != null) state.set("epoch", epoch);
+  history.replaceState(null, "", `#${state}`);
   const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
   find("copied").textContent = isCopied ? "Copied." : "The link is in the address bar.";
 });

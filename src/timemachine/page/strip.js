@@ -2,7 +2,6 @@
 
 const MAX_BITS = 8; // surprise of the strongest colour
 const MAX_GRADIENT = 100; // earlier states whose gradient is shown
-const SMALL = 0.01; // share of the largest gradient that the page calls small
 const strip = find("strip");
 
 /** Draw the tokens that have been read. Only changes are written, which is faster in a long text. */
@@ -15,11 +14,9 @@ function drawStrip() {
     const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // a line may end here
     const text = shown(token) + (token.includes("\n") ? "\n" : mayEnd ? "\u200b" : "");
     if (span.textContent !== text) span.textContent = text;
-    span.classList.toggle("named", text.startsWith("U+"));
-    span.classList.toggle("unknown", !model.index.has(token));
-    span.classList.toggle("forgotten", t < reading.start);
-    span.classList.toggle("ahead", isAhead);
-    span.classList.toggle("repeats", t === chosen.repeats);
+    const marks = { named: text.startsWith("U+"), unknown: !model.index.has(token), forgotten: t < reading.start };
+    Object.assign(marks, { ahead: isAhead, repeats: t === chosen.repeats });
+    for (const [mark, isOn] of Object.entries(marks)) span.classList.toggle(mark, isOn);
     let background = tint("hot", reading.surprises[t] / MAX_BITS);
     if (chosen.unit !== null) background = tint(h < 0 ? "minus" : "plus", Math.abs(h) / most);
     if (t < reading.start || isAhead) background = "none";
@@ -31,15 +28,14 @@ function drawStrip() {
 function drawGradient(t) {
   const norms = [];
   if (!play.on && !training.on) for (const norm of reading.gradients(t)) if (norms.push(norm) === MAX_GRADIENT) break;
-  const most = Math.max(...norms), back = norms.findLastIndex((norm) => norm >= SMALL * most) + 1;
+  const most = Math.max(...norms), back = norms.findLastIndex((norm) => norm >= 0.01 * most) + 1;
   [...strip.children].forEach((span, s) => {
     const share = norms[t - 1 - s] / most || 0;
     if (span.dataset.gradient !== `${share}`) span.style.setProperty("--gradient", span.dataset.gradient = share);
   });
-  const isFalling = back < norms.length;
+  const fall = back < norms.length ? `: below 1% of the largest beyond ${counted(back)} back` : "";
   find("gradient").style.visibility = norms.length ? "visible" : "hidden";
-  find("gradient-said").textContent = `gradient of the loss of ${quoted(t)} at each earlier state` +
-    (isFalling ? `: below 1% of the largest beyond ${counted(back)} back` : "");
+  find("gradient-said").textContent = `gradient of the loss of ${quoted(t)} at each earlier state${fall}`;
 }
 
 function drawTotal() {

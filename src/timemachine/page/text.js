@@ -1,7 +1,7 @@
 // The box: typed text, its grey continuation, and the buttons. They write text like typing, so that Ctrl-Z undoes it.
 
 const NUM_GHOST = 20, NUM_MORE = 200; // tokens of the grey text, and of one click on the button
-const FIRST = "the time machine stood in the laboratory and the traveller told us how far into the future he had been ";
+const FIRST = "the time machine stood in the laboratory and the traveller spoke of how far into the future he had been ";
 const NUM_EXAMPLE = 100; // characters of an example from the training text
 const MAX_NAMED = 20; // tokens in one message
 const box = find("text"), FULL = `The box is full: it takes ${box.maxLength.toLocaleString("en")} characters.`;
@@ -32,8 +32,7 @@ function write(text, from = box.value.length, to = from) {
     box.setSelectionRange(from, to);
     document.execCommand("insertText", false, text);
   });
-  const editor = box.closest(".editor");
-  if (!isInside()) editor.scrollTop = editor.scrollHeight;
+  if (!isInside()) box.closest(".editor").scrollTop = box.scrollHeight;
 }
 
 /** Edit the text with the box focused, which `execCommand` needs, then restore the focus. */
@@ -46,7 +45,6 @@ function inBox(edit) {
   box.inputMode = "text";
 }
 
-/** Show a message instead of the help on keys. */
 function report(text) {
   find("said").textContent = text;
   find("keys").hidden = text !== "";
@@ -85,18 +83,7 @@ function drawUnread() {
 }
 
 /** Return an example for the box. A byte-pair token includes the space before it, so none is typed at the end. */
-function example(text) {
-  return model.bytePairs ? text.trimEnd() : text;
-}
-
-/** Return the initial text: `FIRST`, or in another script the training text, or without one a generated text. */
-function firstText() {
-  const first = example(FIRST);
-  if (!model.unknown(first).length) return first;
-  if (run.text) return excerpt(0);
-  const afterLineBreak = model.step(model.zeros, model.indices(model.read("\n"))[0]);
-  return model.continuation(afterLineBreak, NUM_GHOST, room(), 1, uniform(0)).text.replace(/^[^\p{L}]+/u, "");
-}
+const example = (text) => (model.bytePairs ? text.trimEnd() : text);
 
 /** Return an example from the training text: whole words near a share of it. */
 function excerpt(share) {
@@ -149,7 +136,7 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault(); // a clicked button has the focus, and nothing to undo
   inBox(() => document.execCommand(event.shiftKey ? "redo" : "undo"));
 });
-box.value = firstText();
+box.value = model.unknown(FIRST).length ? excerpt(0) : example(FIRST); // in another script, the training text
 
 function writeMore() {
   reading.advance();

@@ -61,7 +61,7 @@ class Trainer {
     return { loss, norm };
   }
 
-  /** Compute `gradients` for the windows at `starts`, each with an initial state of zero. Return the mean loss in nats. */
+  /** Compute `gradients` for the windows at `starts`, each from a zero state. Return the mean loss in nats. */
   backward(starts) {
     const share = 1 / (starts.length * STEPS);
     for (const gradient of Object.values(this.gradients)) gradient.fill(0);

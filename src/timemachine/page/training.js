@@ -3,9 +3,9 @@
 const PAUSE = 200; // ms between two drawings during training
 const SMOOTHING = 0.96; // of the running loss
 const MAX_SYMBOLS = 256; // of a text; rarer ones are read as <unk>
-const MAX_POINTS = 500; // of the curve
-// network: arguments of its Model. loss: the running mean, in nats. curve: `loss` after every `stride` updates.
-const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], stride: 1, due: 0 };
+const NUM_POINTS = 500; // of the curve, about
+// network: arguments of its Model. loss: the running mean, in nats. curve: `loss` after each update.
+const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], due: 0 };
 
 const isOfPage = () => find("source").value === "page"; // the text is a part of the page
 const trainingText = () => (isOfPage() ? run.text : find("own").value);
@@ -23,12 +23,11 @@ function networkFor(text) {
 /** Start again with new weights from the seed. There is no trainer if the text is too short. */
 function newWeights() {
   const text = trainingText(), network = networkFor(text), { tokens, hiddens } = network;
-  const index = new Map(tokens.map((token, place) => [token, place]));
-  const read = Array.from(NORMALISE[network.kind](text)), indices = read.map((token) => index.get(token) ?? network.unk);
-  const seed = Math.trunc(Number(find("weights-seed").value)) || 0;
-  const trainer = indices.length > 2 * STEPS ? new Trainer(Int32Array.from(indices), tokens.length, hiddens, seed) : null;
-  Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length) });
-  Object.assign(training, { curve: [], stride: 1 });
+  const index = new Map(tokens.map((token, place) => [token, place])), seed = Number(find("weights-seed").value);
+  const indices = Array.from(NORMALISE[network.kind](text), (token) => index.get(token) ?? network.unk);
+  const isLong = indices.length > 2 * STEPS;
+  const trainer = isLong ? new Trainer(Int32Array.from(indices), tokens.length, hiddens, seed) : null;
+  Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length), curve: [] });
   if (trainer && chosen.epoch === null) showTrained();
   else drawTraining();
 }
@@ -37,11 +36,7 @@ function trainOnce() {
   const radius = find("clip").checked ? 1 : Infinity;
   const { loss } = training.trainer.update(Number(find("rate").value), radius);
   training.loss = training.updates++ ? SMOOTHING * training.loss + (1 - SMOOTHING) * loss : loss;
-  if (training.updates % training.stride) return;
   training.curve.push(training.loss);
-  if (training.curve.length < MAX_POINTS) return;
-  training.curve = training.curve.filter((_, place) => place % 2);
-  training.stride *= 2;
 }
 
 /** Train for one slice, so that the page answers keys and clicks in between. */
@@ -50,9 +45,8 @@ function trainSlice() {
   const until = performance.now() + SLICE;
   do trainOnce(); while (performance.now() < until);
   if (performance.now() > training.due) {
-    const before = performance.now();
     showTrained();
-    training.due = performance.now() + Math.max(PAUSE, 2 * (performance.now() - before));
+    training.due = performance.now() + PAUSE;
   }
   setTimeout(trainSlice);
 }
@@ -97,11 +91,12 @@ function drawCurve() {
   const target = find("curve"), width = target.clientWidth, height = target.clientHeight, pen = target.getContext("2d");
   Object.assign(target, { width: width * devicePixelRatio, height: height * devicePixelRatio });
   pen.scale(devicePixelRatio, devicePixelRatio);
-  const { stride, updates, network, loss } = training, V = network.tokens.length, finished = run.epochs.at(-1).train;
-  const curve = [...training.curve, loss], levels = { [`guessing: ${V}`]: V };
+  const { updates, network, loss } = training, V = network.tokens.length, finished = run.epochs.at(-1).train;
+  const every = Math.ceil(updates / NUM_POINTS), levels = { [`guessing: ${V}`]: V };
+  const curve = training.curve.filter((nats, place) => place % every === 0 && Number.isFinite(nats));
   const isComparable = finished && isOfPage() && run.kind === "letters" && !isDiverged();
   if (isComparable) levels[`the saved network: ${finished.toFixed(1)}`] = finished;
-  const logs = [...curve, ...Object.values(levels).map(Math.log)].filter(Number.isFinite);
+  const logs = [...curve, ...Object.values(levels).map(Math.log)];
   const least = 0.75 * Math.min(...logs), most = 1.05 * Math.max(...logs);
   const [quiet, bar] = colours("quiet", "bar").map((colour) => `rgb(${colour.join(" ")})`);
   const y = (nats) => height * Math.max(0, 1 - (nats - least) / (most - least));
@@ -114,9 +109,7 @@ function drawCurve() {
   pen.setLineDash([]);
   Object.assign(pen, { strokeStyle: bar, lineWidth: 2 });
   pen.beginPath();
-  curve.forEach((nats, place) => {
-    pen.lineTo((width * Math.min(updates, (place + 1) * stride)) / Math.max(1000, updates), y(nats));
-  });
+  curve.forEach((nats, place) => pen.lineTo((width * place * every) / Math.max(1000, updates), y(nats)));
   pen.stroke();
   target.setAttribute("aria-label", `Running perplexity over ${updates} updates: now ${inWords(Math.exp(loss))}`);
 }
