@@ -21,16 +21,14 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 FOLDER = REPOSITORY / "sweeps/reference/book"
-BEFORE, TYPED = (
-    "how far into the future is the time ",
-    "machine",
-)  # the text while the network trains, and the letters that it then reads
-UPDATES = (0, 10, 20, 30, 50, 70, 100, 150, 200, 300, 400, 500, 600, 800, 1000)
+BEFORE = "here is the little time "  # the text while the network trains
+TYPED = "machine"  # the letters that it then reads
+UPDATES = (0, 10, 20, 40, 70, 100, 150, 200, 300, 500, 700, 1000)
 SLOW = 0  # place in TYPED of the letter whose step is shown in slow motion
 COLOURS = 128
 # Elements that the picture has no room for.
 HIDDEN = """header p, .controls:not(:has(#train)), #train-once, #reset, .about, #epochs, #h-bars, #before-it, .step ~ p,
-    #learn-settings, .equation, #part-choice, #part-memory, details:not([id]), footer"""
+    #learn-settings, .equation, #part-choice, #part-memory, details:not([id]), footer, figcaption p"""
 TRAIN = "count => { while (training.updates < count) trainOnce(); training.on = true; showTrained(); }"
 PAUSE_MOTIONS = """() => {
     const animate = Element.prototype.animate;
@@ -60,7 +58,7 @@ class Film:
         """Train until this number of updates, and take a picture."""
         self.page.evaluate(TRAIN, updates)
         settle(self.page)
-        self.take(350)
+        self.take(400)
 
     def read(self, letter: str, slowly: bool) -> None:
         """Type a letter and take pictures of its step in Play, moved by hand so that none depends on the time."""
@@ -81,7 +79,7 @@ class Film:
 
     def save(self, path: Path, comment: str) -> None:
         """Write a GIF that loops. All its pictures have the colours of the last one."""
-        colours = self.pictures[-1].quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        colours = self.pictures[-1].quantize(COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
         first, *others = (it.quantize(palette=colours, dither=Image.Dither.NONE) for it in self.pictures)
         first.save(path, save_all=True, append_images=others, duration=self.durations, loop=0, comment=comment)
 
@@ -96,7 +94,7 @@ def main() -> None:
     published.write_bytes(page_html)
     with sync_playwright() as playwright:
         browser = launched(playwright)
-        page = browser.new_page(viewport={"width": 1160, "height": 470}, reduced_motion="reduce")
+        page = browser.new_page(viewport={"width": 1240, "height": 458}, reduced_motion="reduce")
         page.goto(published.as_uri())
         page.locator(HIDDEN).evaluate_all("all => all.forEach(element => (element.style.display = 'none'))")
         page.get_by_role("textbox", name="Your text").fill(BEFORE)

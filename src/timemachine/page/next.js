@@ -1,7 +1,7 @@
 // The predictions before and after the chosen token, and how the next token is chosen.
 
 const NUM_BARS = 30, NUM_EXPECTED = 6; // bars after and before the token; the list of the first shows 6 and scrolls
-const CONTEXT = { character: 10, token: 3 }; // tokens of a title
+const CONTEXT = { character: 8, token: 3 }; // tokens of a title
 const SAMPLE = { character: 160, token: 60 }; // tokens of the sample
 
 /** Return a random source for this text and seed: the same two give the same continuation. */

@@ -85,11 +85,11 @@ function drawUnread() {
 /** Return an example for the box. A byte-pair token includes the space before it, so none is typed at the end. */
 const example = (text) => (model.bytePairs ? text.trimEnd() : text);
 
-/** Return an example from the training text: whole words near a share of it. */
+/** Return an example from the training text: whole words from a share of it on. */
 function excerpt(share) {
   const characters = Array.from(chosen.epoch === null ? trainingText() : run.text);
   const from = Math.floor(share * Math.max(0, characters.length - NUM_EXAMPLE));
-  const text = characters.slice(from, from + NUM_EXAMPLE).join("");
+  const text = characters.slice(from, from + NUM_EXAMPLE).join("").replace(/(?<=\s)\S+$/u, "");
   return example(from ? text.replace(/^\S+\s+/u, "") : text);
 }
 
