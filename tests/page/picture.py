@@ -99,6 +99,7 @@ def main() -> None:
         page.locator(HIDDEN).evaluate_all("all => all.forEach(element => (element.style.display = 'none'))")
         page.get_by_role("textbox", name="Your text").fill(BEFORE)
         page.evaluate("() => (find('part-step').open = true)")
+        page.evaluate("document.documentElement.style.setProperty('--panel', '255 255 255')")  # saves a colour
         settle(page)
         film = Film(page)
         for updates in UPDATES:

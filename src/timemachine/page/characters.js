@@ -47,7 +47,7 @@ function drawBars(element, P, { count, name = "div", actual = null, chances = nu
   [...element.children].forEach((row, rank) => {
     const index = order[rank], [key, number, track] = row.children, token = model.tokens[index];
     key.textContent = shown(token);
-    if (index === actual && place > rank) key.prepend(create("sup", `${place + 1}. `));
+    if (index === actual && place > rank) key.prepend(create("sup", `${place + 1}.`), " ");
     number.textContent = percent(P[index]);
     lengths[rank].forEach((length, bar) => (track.children[bar].style.width = `${(100 * length) / most}%`));
     row.classList.toggle("actual", index === actual);
