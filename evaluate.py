@@ -14,6 +14,7 @@ def main(cfg: DictConfig) -> None:
     """Print a table with the window and the stream perplexity of each text."""
     check(OmegaConf.to_container(cfg, throw_on_missing=True), EVALUATE)  # type: ignore[arg-type]
     run = find_run(str(cfg.run))
+    print(f"scoring {cfg.run} on {cfg.data.corpus or 'its own text'}, window by window and as one stream", flush=True)
 
     # These take seconds to import, so they come after the checks of the command line.
     from timemachine.evaluation.baselines import compare, print_comparison
