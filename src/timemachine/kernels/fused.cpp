@@ -1,33 +1,34 @@
 // A recurrent network with its output layer, its loss and all gradients, for one tile of windows after another.
 //
-// T time steps, B windows, D symbols of the inputs, H hidden units, V vocabulary. X_t W_x is row x of W_x for a symbol x,
-// with one-hot inputs and with an embedding. With row vectors, layer 0 or the layer that reads I_t = H_t of the one below:
+// T time steps, B windows, D symbols of the inputs, H hidden units, V vocabulary. The first layer looks up row x_t of
+// W_x: the input times the input weights, with one-hot inputs and with an embedding. A layer above reads I_t, the
+// states of the layer below. In row vectors:
 //
-//     Z_t = W_x[x_t] + H_{t-1} W_h + b             I_t W_up + H_{t-1} W_h + b      forward, for t = 1 ... T
+//     Z_t = W_x[x_t] + H_{t-1} W_h + b         or  I_t W_up + H_{t-1} W_h + b          forward, for t = 1 ... T
 //     O_t = H_t W_hq + b_q                         nll = log sum_v exp(O_v) - O_y
 //
-//     dO_t = softmax(O_t) - [v = y]                                                backward, for t = T ... 1
-//     dH_t = dZ_{t+1} W_h' + dO_t W_hq'            or dZ_t W_up' of the layer above in place of the second product
+//     dO_t = softmax(O_t) - [v = y]                                                    backward, for t = T ... 1
+//     dH_t = dZ_{t+1} W_h' + dO_t W_hq'        or  dZ_{t+1} W_h' + (dZ_t of the layer above) W_up'
 //
-//     dW_h = sum H_{t-1}' dZ_t     dW_x[x] = sum of dZ_t where x_t = x     db = sum dZ_t     dW_up = sum I_t' dZ_t
+//     dW_h = sum H_{t-1}' dZ_t     db = sum dZ_t     dW_x[x] = sum of dZ_t where x_t = x     dW_up = sum I_t' dZ_t
 //     dW_hq = sum H_t' dO_t        db_q = sum dO_t
 //
-// all gradients times `scale` at the end: 1 / (T B) for gradients of the mean loss. `run_tile` is these lines, in order.
-// Z_t has H columns for each gate of the cell. `activate` and `differentiate` are H_t of Z_t and dZ_t of dH_t, equations
-// (9.4.5), (10.1.1) to (10.1.5) and (10.2.1) to (10.2.3) of the book, the GRU's with its reset gate after the product.
+// All gradients are multiplied by `scale` at the end: 1 / (T B) for the mean loss. `run_tile` is these lines, in order.
+// Z_t has H columns for each gate of the cell. `activate` computes H_t from Z_t, and `differentiate` dZ_t from dH_t, by
+// equations (9.4.5), (10.1.1) to (10.1.4) and (10.2.1) to (10.2.3) of the book; the GRU's reset gate multiplies H W_h.
 //
 // Why it is fast: the states of a tile of windows stay in the second-level cache from the forward steps to the backward
 // steps; dO and dZ exist for a group of time steps only, until the weights' gradients include them; a product keeps a
 // block of its result in registers.
 //
-// Why any number of threads gives the same bits: windows are divided into tiles and tiles into chunks, by sizes alone; a
-// thread computes whole chunks; chunks are added in their order. AVX2 and AVX-512 give the same bits because the sums of
-// a product run along k alone, and sums along a row always add 16 numbers at a time.
+// Why any number of threads gives the same bits: windows are divided into tiles and tiles into chunks, by sizes alone;
+// a thread computes whole chunks; chunks are added in their order. AVX2 and AVX-512 give the same bits because the sums
+// of a product run along k alone, and sums along a row always add 16 numbers at a time.
 //
 // build.py compiles this file once for each instruction set; KERNELS names the exported table, and VECTOR_BYTES is the
-// width of a vector. fused.py chooses an instruction set and starts the threads. The file uses no standard-library inline
-// functions: the linker might keep a copy compiled for an instruction set that this CPU lacks. No -ffast-math: exp rounds
-// by adding a large number, and NaN has to stay NaN.
+// width of a vector. fused.py chooses an instruction set and starts the threads. The file uses no inline functions of
+// the standard library: the linker might keep a copy compiled for an instruction set that this CPU lacks. Compiled
+// without -ffast-math: exp rounds by adding a large number, and NaN has to stay NaN.
 
 #include <cstdint>
 #include <cstring>
@@ -100,9 +101,9 @@ template <class S, class Op> INLINE S along(const S* x, int64_t n, Op op) {
     return along<WIDE>(lanes, op);
 }
 
-// exp, tanh, log and the logistic function. With x = n log 2 + r, |r| <= log 2 / 2: exp(x) = 2^n (e + 1), where e = exp(r) - 1 is a polynomial
-// whose relative error is 2^-26 (Lawson's algorithm); tanh(x) = (exp(2x) - 1) / (exp(2x) + 1), and exp(2x) - 1 =
-// 2^n e + (2^n - 1) has a small relative error for small x, too.
+// exp, tanh, log and the logistic function. With x = n log 2 + r, |r| <= log 2 / 2: exp(x) = 2^n (e + 1), where
+// e = exp(r) - 1 is a polynomial whose relative error is 2^-26 (Lawson's algorithm). tanh(x) is (exp(2x) - 1) /
+// (exp(2x) + 1), and exp(2x) - 1 = 2^n e + (2^n - 1) has a small relative error for small x, too.
 
 INLINE void exp_parts(Vec<float> x, Vec<float>& e, Vec<float>& power) {
     const float magic = 12582912 + 127;  // 1.5 * 2^23: a sum with it is an integer, n + 127 in its lowest bits
@@ -213,7 +214,7 @@ template <class S> void add_rows(int64_t columns, const S* B, int64_t b, int64_t
     }
 }
 
-// One axis of a weight: gates of n numbers each, and the stride from one number to the next. Packed, each gate is padded.
+// One axis of a weight: gates of n numbers each, and the stride from one number to the next. Packing pads each gate.
 struct Axis {
     int64_t gates, n, stride;
     int64_t padded() const { return gates * round_up(n, WIDE); }
@@ -236,12 +237,16 @@ template <class S> void pack(const void* W, Axis k, Axis column, S* to, S paddin
     }
 }
 
-// Sizes, and the contents of the memory, on cache lines: packed weights, gradients of each chunk, scratch of each thread.
-// A row of states holds for one window H_t and what `differentiate` needs: nothing (RNN), m r z n (GRU), i f o g c (LSTM).
-// A row of dZ: dZ (RNN), dm dr dz dn (GRU, whose W_h has dm dr dz and whose W_x has dr dz dn), di df do dg (LSTM).
+// Sizes, and the contents of the memory, on cache lines: packed weights, gradients of each chunk, scratch of each
+// thread. A row of states is one window's, H_t and the numbers that `differentiate` needs:
+//
+//     h (RNN)      h m r z n (GRU): the candidate's product m, both gates, the candidate      h i f o g c (LSTM)
+//
+// A row of dZ is dz (RNN), dm dr dz dn (GRU; the first three belong to W_h, the last three to W_x), di df do dg (LSTM).
 template <class S> struct Memory {
     int64_t H, V, GH;  // padded; GH is the size of all gates
-    int64_t z, row, d_input, d_row, w_row;  // columns in a row of states and of dZ, and numbers from one row to the next
+    int64_t z, row;  // first column of the products in a row of states; numbers from one row to the next
+    int64_t d_input, d_row, w_row;  // first column of the input's gradients in a row of dZ; and as above
     int64_t tile, tiles, chunks, group;  // windows in a tile, but for the last; tiles; chunks; time steps in a group
     int64_t states_size, dZ_size, h_size, hT_size, dW_size;  // of one layer
     S *W_x, *W_up, *W_upT, *W_h, *W_hT, *W_hq, *W_hqT, *b, *b_q;
@@ -321,8 +326,8 @@ template <class S> void pack_all(Arguments& a) {
 
 // One tile.
 
-// O (B, V) without its bias to dO, if there are gradients, and nll (B); returns the sum of nll. In several passes, in
-// each of which the processor works on many rows at a time: no row has to wait for the last.
+// Turn O (B, V) without its bias into dO, if there are gradients, and compute nll (B); return the sum of nll. Each pass
+// is over many rows, so that the processor need not finish one row before it starts the next.
 template <class S>
 double softmax(const Arguments& a, const Memory<S>& m, int64_t B, S* O, const int32_t* y, S* nll) {
     const int64_t V = m.V;
@@ -361,7 +366,7 @@ bool read_indices(const int64_t* from, int64_t from_t, int64_t from_b, int64_t T
     return wrong;
 }
 
-// H_t of the products in the row `r` of one window, in place. `x`: W_x[x] + b or b; `before`: the row of time step t - 1.
+// Compute H_t in place from the products in the row `r` of one window. `x`: W_x[x] + b, or b; `before`: row of t - 1.
 template <Cell CELL, class S> INLINE void activate(int64_t H, S* r, const S* x, const S* before) {
     for (int64_t j = 0; j < H; j += L<S>) {
         S* own = r + j;
@@ -384,7 +389,7 @@ template <Cell CELL, class S> INLINE void activate(int64_t H, S* r, const S* x, 
     }
 }
 
-// The row dZ of one window, of dH. `carried`: the part of dH_{t-1} (GRU) or dC_{t-1} (LSTM) that is no product.
+// Compute the row dZ of one window from dH. `carried`: the part of dH_{t-1} (GRU) or dC_{t-1} (LSTM) without a product.
 template <Cell CELL, class S>
 INLINE void differentiate(int64_t H, const S* r, const S* before, const S* dH, S* carried, S* dZ) {
     for (int64_t j = 0; j < H; j += L<S>) {
@@ -519,7 +524,8 @@ template <class S> void finish(Arguments& a) {
 template <class S> void map(int64_t function, int64_t n, const S* x, S* y) {  // for tests; n: a multiple of 16
     for (int64_t i = 0; i < n; i += L<S>) {
         const Vec<S> v = load(x + i);
-        store(y + i, function == 0 ? tanh_of(v) : function == 1 ? exp_of(v) : function == 2 ? log_of(v) : sigmoid_of(v));
+        const Vec<S> exp_or_tanh = function == 0 ? tanh_of(v) : exp_of(v);
+        store(y + i, function < 2 ? exp_or_tanh : function == 2 ? log_of(v) : sigmoid_of(v));
     }
 }
 
