@@ -76,8 +76,8 @@ def test_newest_run() -> None:
         (folder / "checkpoints").mkdir()
         os.utime(folder / "summary.json", (number, number))
     (folder / "checkpoints").rmdir()  # the last one failed before it was trained
-    assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/2"), Path("outputs/0"))
-    assert find_run("latest") == Path("outputs/2") and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
+    assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/1"), Path("outputs/0"))
+    assert find_run("latest") == Path("outputs/1") and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
     assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"
 
 

@@ -37,8 +37,9 @@ class FusedRNNLM(RNNLMScratch):
         super().__init__(vocab_size, hiddens, sigma, lr, **network)
         asked, cell, activation = (self.hparams[name] for name in ("backward", "cell", "activation"))
         is_supported = {"bptt": self._has_bptt(), "fused": fused_cell(self.rnn) is not None}.get(asked, True)
-        rule = f"not supported with model.cell={cell} model.activation={activation}"
-        require(is_supported, "model.backward", asked, rule, "autograd")
+        with_activation = f" model.activation={activation}" if cell in ("rnn", "deep_rnn") else ""
+        rule = f"not supported with model.cell={cell}{with_activation}"
+        require(is_supported, "model.backward", asked, rule, "auto")
 
     def __init_subclass__(cls, **named: Any) -> None:
         """Raise TypeError for a subclass that overrides a method that the kernels do not call."""

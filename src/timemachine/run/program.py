@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from timemachine.config import DATA, TRAINER, check, require
 from timemachine.errors import SettingError, cause_of, is_about_settings, one_line
 from timemachine.run.console import replace_unencodable
-from timemachine.run.record import ENDED, OURS, Record, read_summary, was_interrupted
+from timemachine.run.record import ENDED, EXPORT, OURS, Record, read_summary, was_interrupted
 
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
 # Settings of `trainer` that depend on the machine: a resumed run takes them from the command line.
@@ -123,15 +123,16 @@ def find_run(run: str) -> Path:
 
 
 def newest_run(is_open: bool = False) -> Path | None:
-    """Return the folder of the newest run below outputs/, None if there is none.
+    """Return the folder of the newest run below outputs/ that has weights, None if there is none.
 
     `is_open`: only of runs that have a checkpoint and have not ended.
     """
     summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    folders = (path.parent for path in summaries)
-    if is_open:
-        folders = (each for each in folders if (each / "checkpoints").exists() and not _has_ended(each))
-    return next(folders, None)
+    for folder in (path.parent for path in summaries):
+        is_resumable = (folder / "checkpoints").exists()
+        if (is_resumable and not _has_ended(folder)) if is_open else (is_resumable or (folder / EXPORT).exists()):
+            return folder
+    return None
 
 
 def _has_ended(folder: Path) -> bool:
