@@ -14,7 +14,7 @@ Each excerpt is a rotation of the text with a different seed. Row i of E W_xh is
 is with one-hot inputs. A step on W_xh changes these rows by E Eᵀ times the one-hot step, and with D columns of variance
 σ² (1 if not given) the diagonal of E Eᵀ is about Dσ². Speed: the factor on the rate of W_xh, times Dσ² for an
 embedding. Differences are in nats per token, paired by excerpt. Bold: significant after Holm's correction."""
-CAPTION = "Differences from one-hot inputs of speed 1. Points: excerpts; bars: means."
+CAPTION = "Differences from one-hot inputs of speed 1, without speeds below 1. Points: excerpts; bars: means."
 KEY, ONE_HOT = ["rate", "speed", "input"], "one-hot"
 
 
@@ -39,11 +39,13 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the differences from one-hot inputs against the speed: one panel per part."""
     nats = _nats(jobs)
-    speeds = sorted({speed for _, speed, _ in nats["val"]}, key=float)
+    speeds = sorted({speed for _, speed, _ in nats["val"] if float(speed) >= 1}, key=float)
     fig, (row,) = panels(1, len(PARTS), width=10, sharey=True)
     for axes, part in zip(row, PARTS, strict=True):
         series: dict[str, list[list[float]]] = {}
         for rate, speed, kind in nats[part]:
+            if speed not in speeds:  # small entries: their differences would hide the others
+                continue
             gains = paired(nats[part][rate, speed, kind], nats[part].get((rate, "1", ONE_HOT), {}))
             places = series.setdefault(f"{kind.partition(' ')[0]}, rate {rate:g}", [[] for _ in speeds])
             places[speeds.index(speed)] += gains
