@@ -288,8 +288,8 @@ def start(threads: int) -> Iterator[Row]:
     if threads > 1:
         return
     with tempfile.TemporaryDirectory() as folder:
-        train = [TRAIN, "data=sample", "logger=csv", f"hydra.run.dir={folder}/run", "trainer.limit_test_batches=0"]
-        timed(*train, "trainer.max_epochs=1")
+        train = [TRAIN, "data=sample", "logger=csv", "trainer.limit_test_batches=0"]
+        timed(*train, "trainer.max_epochs=1", f"hydra.run.dir={folder}/run")
         generate = [str(REPOSITORY / "generate.py"), f"run={folder}/run", "prefix=it has"]
         for what, command in (
             ("generate.py, 20 characters, CPU time", generate),
