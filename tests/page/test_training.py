@@ -129,11 +129,23 @@ def test_training_on_pasted_text(open_page: Open) -> None:
     assert set(tokens[1:]) == set(pasted) and page.locator("#strip .unknown").count() == 0
 
 
-def test_divergence_is_reported(open_page: Open) -> None:
+def test_clipping_prevents_divergence(open_page: Open) -> None:
     page = open_page("tanh")
-    page.get_by_label("clip the gradient").uncheck()
     page.get_by_label("learning rate").select_option("20")
     page.get_by_role("button", name="Train", exact=True).click()
     page.locator("#diverged").wait_for()
+    assert page.locator("#or-clip").is_visible()
+    page.get_by_label("clip the gradient").check()
+    assert not page.locator("#or-clip").is_visible()
     page.get_by_role("button", name="Reset").click()
+    page.evaluate("() => { while (training.updates < 200) trainOnce(); }")
+    page.get_by_role("button", name="One update").click()
     assert not page.locator("#diverged").is_visible()
+
+
+def test_text_on_a_phone_is_scrolled_to_its_end(open_page: Open) -> None:
+    page = open_page("tanh", phone=True)
+    page.get_by_role("textbox", name="Your text").fill("it has a time " * 20)
+    settle(page)
+    bottom = "element => element.getBoundingClientRect().bottom"
+    assert page.locator("#ghost").evaluate(bottom) <= page.locator(".editor").evaluate(bottom)

@@ -32,7 +32,7 @@ function write(text, from = box.value.length, to = from) {
     box.setSelectionRange(from, to);
     document.execCommand("insertText", false, text);
   });
-  if (!isInside()) box.closest(".editor").scrollTop = box.scrollHeight;
+  if (!isInside()) box.closest(".editor").scrollTop = 0; // the end
 }
 
 /** Edit the text with the box focused, which `execCommand` needs, then restore the focus. */

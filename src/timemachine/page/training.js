@@ -33,7 +33,7 @@ function newWeights() {
 }
 
 function trainOnce() {
-  const radius = find("clip").checked ? 1 : Infinity;
+  const radius = find("clip").checked ? Number(find("clip").value) : Infinity;
   const { loss } = training.trainer.update(Number(find("rate").value), radius);
   training.loss = training.updates++ ? SMOOTHING * training.loss + (1 - SMOOTHING) * loss : loss;
   training.curve.push(training.loss);
