@@ -232,11 +232,11 @@ def test_link_restores_the_state(open_page: Open) -> None:
 def test_saved_epochs_are_shown_once(open_page: Open) -> None:
     page = open_page("tanh")
     page.emulate_media(reduced_motion="no-preference")
-    for is_used in (False, True):
+    for use in (None, lambda: page.keyboard.press("Shift"), lambda: page.goto(f"{page.url}#text=time")):
         open_page("epochs")
         page.wait_for_function("() => chosen.epoch === 0")
-        if is_used:
-            page.keyboard.press("Shift")
+        if use:
+            use()
             assert page.evaluate("chosen.epoch") == 2
         page.wait_for_function("() => chosen.epoch === 2")
     page.emulate_media(reduced_motion="reduce")

@@ -114,6 +114,27 @@ def test_panel_shows_the_network_that_it_trains(open_page: Open) -> None:
     assert page.evaluate("model.numHiddens") == 32
 
 
+@pytest.mark.parametrize(("name", "noun", "phi"), [("relu", "character", "relu"), ("bpe", "token", "tanh")])
+def test_words_are_those_of_the_shown_network(name: str, noun: str, phi: str, open_page: Open) -> None:
+    page = open_page(name)
+    words = "() => ['noun', 'phi'].map(word => [...document.querySelectorAll(`.${word}`)].map(it => it.textContent))"
+    for button, expected in (("One update", ["character", "tanh"]), ("Show the saved network", [noun, phi])):
+        page.get_by_role("button", name=button).click()
+        assert [*map(set, page.evaluate(words))] == [{word} for word in expected]
+        assert page.locator("body.tokens").count() == (expected[0] == "token")
+
+
+def test_play_stops_at_other_weights(open_page: Open) -> None:
+    page = open_page("tanh")
+    page.get_by_role("button", name="One update").click()
+    for change in (page.get_by_role("button", name="Reset").click, lambda: page.select_option("#hiddens", "16")):
+        page.get_by_role("button", name="Play").click()
+        assert page.evaluate("play.on")
+        change()
+        settle(page)
+        assert page.evaluate("[play.on, play.blank]") == [False, False]
+
+
 def test_training_on_pasted_text(open_page: Open) -> None:
     """The alphabet is the text's, and the box gets an example if it cannot be read."""
     page, pasted = open_page("tanh"), "Жена узнала, что муж был в связи. " * 9

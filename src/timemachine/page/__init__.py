@@ -29,6 +29,7 @@ SCRIPTS: tuple[str, ...] = (
     "play", "epochs", "training", "share", "page",
 )  # fmt: skip
 MAX_CHARACTERS = 10_000  # of the training text, which a page includes to train on
+NOUN = '<span class="noun">character</span>'  # the page writes "token" instead if its model reads tokens
 MAX_BYTES = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
 SUPPORTED: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
@@ -149,9 +150,8 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
         f"script-src {_hash(script)}; style-src {_hash(style)}",
         "title": html.escape(title),
         "style": style,
-        "phi": run["activation"],
-        "letter": {"bpe": "token", "letters": "letter"}.get(run["kind"], "character"),
-        "token": "token" if run["kind"] == "bpe" else "character",
+        "letter": "letter" if run["kind"] == "letters" else NOUN,
+        "token": NOUN,
         # JSON in ASCII also escapes U+2028 and U+2029.
         "run": json.dumps(run, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
         "script": script,

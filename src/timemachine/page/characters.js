@@ -3,7 +3,7 @@
 const BAR = '<b></b> <small></small><span class="track"><i></i><i></i></span>';
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
-const counted = (number) => `${number} ${noun}${number === 1 ? "" : "s"}`;
+const counted = (number) => `${number} ${model.noun}${number === 1 ? "" : "s"}`;
 const twoDigits = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const inWords = (number) => (number < 1e6 ? twoDigits.format(number) : number.toPrecision(3));
 const percent = (p) => (p < 5e-6 ? "< 0.001%" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)}%`);

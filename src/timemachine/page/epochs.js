@@ -12,7 +12,6 @@ function savedModel(place) {
 /** Read the text again with the weights after another epoch. */
 function showEpoch(place) {
   training.on = false;
-  pause();
   chosen.epoch = place;
   report("");
   show(savedModel(place));
@@ -29,7 +28,7 @@ function drawEpoch() {
   find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
 }
 
-/** Show the saved epochs in order. A key or a pointer ends this with the last epoch. */
+/** Show the saved epochs in order. A key, a pointer or a link ends this with the last epoch. */
 function playEpochs() {
   if (run.epochs.length < 2 || reducedMotion.matches) return;
   const listening = new AbortController(), options = { capture: true, signal: listening.signal };
@@ -38,12 +37,9 @@ function playEpochs() {
     if (place === run.epochs.length - 1) listening.abort();
     else timer = setTimeout(showFrom, EPOCH_TIME, place + 1);
   };
-  const end = () => {
-    clearTimeout(timer);
-    showFrom(run.epochs.length - 1);
-  };
+  const end = () => [clearTimeout(timer), showFrom(run.epochs.length - 1)];
   let timer = setTimeout(showFrom, EPOCH_TIME, 0);
-  for (const name of ["pointerdown", "keydown", "click"]) addEventListener(name, end, options);
+  for (const name of ["pointerdown", "keydown", "click", "hashchange"]) addEventListener(name, end, options);
 }
 
 find("epochs").hidden = run.epochs.length < 2;

@@ -55,18 +55,18 @@ function heightOfUnits() {
 
 /** Return the number of columns in the map: wide ones, or up to twice as many narrow ones for a long text. */
 function columnsOf() {
-  const most = Math.max(8, Math.floor(canvas.clientWidth / COLUMN[noun]));
+  const most = Math.max(8, Math.floor(canvas.clientWidth / COLUMN[model.noun]));
   return Math.max(Math.ceil(most / 2), Math.min(reading.known, most));
 }
 
 /** Draw a token below its column; a token of several characters is rotated. */
 function drawLabel(pen, token, x, y, width) {
-  const isRotated = noun === "token";
+  const isRotated = model.noun === "token";
   pen.save();
   pen.translate(x, y + (isRotated ? 4 : 15));
   if (isRotated) pen.rotate(Math.PI / 2);
   Object.assign(pen, isRotated ? { textBaseline: "middle" } : { textAlign: "center" });
-  pen.fillText(isRotated ? shown(token) : shortened(token), 0, 0, isRotated ? LABEL[noun] - 8 : width);
+  pen.fillText(isRotated ? shown(token) : shortened(token), 0, 0, isRotated ? LABEL[model.noun] - 8 : width);
   pen.restore();
 }
 
@@ -83,18 +83,18 @@ function drawHeat(t) {
   heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
   const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
   const states = inView.slice(0, horizon() - heatStart), most = maxState(inView);
-  const pen = drawVectors(canvas, states, columns, most, LABEL[noun]);
+  const pen = drawVectors(canvas, states, columns, most, LABEL[model.noun]);
   pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
   states.forEach((_, column) => {
     drawLabel(pen, reading.tokens[heatStart + column], (column + 0.5) * step, height, step);
   });
   pen.lineWidth = 2;
-  pen.strokeRect((t - heatStart) * step, 1, step, height + LABEL[noun] - 2);
+  pen.strokeRect((t - heatStart) * step, 1, step, height + LABEL[model.noun] - 2);
   document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
   find("dead").hidden = maxAbsolute(reading.states.slice(0, reading.known)) > MIN_STATE;
   const numUnits = `${model.numHiddens} units`, place = heatStart + states.length;
   find("dead").textContent = `All ${numUnits} are 0: every ${model.activation === "relu" ? "ReLU" : "unit"} is dead.`;
-  canvas.setAttribute("aria-label", `Heat map: ${numUnits} over the ${states.length} ${noun}s up to ${place}`);
+  canvas.setAttribute("aria-label", `Heat map: ${numUnits} over the ${states.length} ${model.noun}s up to ${place}`);
 }
 
 /** Colour the text by a unit's values; null: by surprise. */

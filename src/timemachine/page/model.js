@@ -75,6 +75,7 @@ class Model {
     Object.assign(this, { tokens, kind, unk, activation, window, size: tokens.length, numHiddens: hiddens }, weights);
     Object.assign(this, { phi: PHI[activation], slope: SLOPE[activation], normalise: NORMALISE[kind] });
     this.bytePairs = kind === "bpe" ? new BytePairs(tokens, unk) : null; // null: a token is a character
+    this.noun = this.bytePairs ? "token" : "character";
     this.index = new Map(tokens.map((token, index) => [token, index]));
     this.start = this.index.has(" ") ? " " : tokens.find((_, index) => index !== unk); // read if the text is empty
     this.zeros = new Float64Array(hiddens);

@@ -41,13 +41,13 @@ function drawExpected(t) {
 
 /** Return the last tokens up to t, in visible form. */
 function shownText(t) {
-  const from = Math.max(0, t + 1 - CONTEXT[noun]);
+  const from = Math.max(0, t + 1 - CONTEXT[model.noun]);
   return (from ? "…" : "") + reading.tokens.slice(from, t + 1).map(shown).join("");
 }
 
 function drawSample(t) {
   const state = reading.states[t];
-  find("sample").textContent = model.continuation(state, SAMPLE[noun], Infinity, chosen.alpha, source()).text;
+  find("sample").textContent = model.continuation(state, SAMPLE[model.noun], Infinity, chosen.alpha, source()).text;
   find("sampled").textContent = `After “${shownText(t)}” it would write:`;
 }
 

@@ -24,17 +24,26 @@ function work() {
 /** Read the text with another model. `isWhole`: read all of it before drawing. */
 function show(other, isWhole = false) {
   const { start } = reading;
+  pause();
   model = other;
   [reading, whole] = [new Reading(model), new Reading(model)];
   reading.take(box.value);
   if (start <= last()) reading.forget(start);
-  Object.assign(play, { blank: false });
+  play.blank = false;
   chosen.repeats = null; // other weights repeat elsewhere
   if (isWhole) reading.advance();
+  drawWords();
   drawUnits();
   drawUnread();
   drawEpoch();
   work();
+}
+
+/** Write the words that depend on the model. */
+function drawWords() {
+  document.querySelectorAll(".noun").forEach((place) => (place.textContent = model.noun));
+  document.querySelectorAll(".phi").forEach((place) => (place.textContent = model.activation));
+  document.body.classList.toggle("tokens", model.noun === "token");
 }
 
 /** Draw the parts that depend on the chosen token, after the text has been painted. */
@@ -79,14 +88,14 @@ function point(t) {
 
 function start() {
   for (const [name, value] of run.table) {
-    const heading = Object.assign(create("th", name), { scope: "row" });
-    find("run-table").insertRow().append(heading, create("td", value));
+    find("run-table").insertRow().append(Object.assign(create("th", name), { scope: "row" }), create("td", value));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", () => [draw(), drawTraining()]);
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", draw);
   document.querySelector("main").hidden = false;
   drawTraining();
+  drawWords();
   drawUnits();
   drawEpoch();
   if (restore()) return;

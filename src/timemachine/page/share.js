@@ -20,7 +20,8 @@ find("copy").addEventListener("click", async () => {
   if (epoch != null) state.set("epoch", epoch);
   history.replaceState(null, "", `#${state}`);
   const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
-  find("copied").textContent = isCopied ? "Copied." : "The link is in the address bar.";
+  const shows = chosen.epoch === null ? "; the link shows the saved network." : ".";
+  find("copied").textContent = (isCopied ? "Copied" : "It is in the address bar") + shows;
 });
 const [, owner] = /^([\w-]+)\.github\.io$/.exec(location.hostname) ?? []; // the code's address on GitHub Pages
 find("code").hidden = !owner;

@@ -2,7 +2,7 @@
 
 const SLICE = 12; // ms of work between two drawings, so that the page answers keys
 const find = (id) => document.getElementById(id);
-const run = JSON.parse(find("run").textContent), noun = run.kind === "bpe" ? "token" : "character";
+const run = JSON.parse(find("run").textContent);
 // Places are indices of tokens. alpha null: greedy. unit null: colours are surprise. epoch null: trained in the page.
 const chosen = { place: 0, pointed: null, repeats: null, unit: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1 };
 let model = savedModel(chosen.epoch), reading = new Reading(model), whole = new Reading(model);

@@ -43,8 +43,8 @@ function drawTotal() {
   const size = reading.tokens.slice(from, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
   const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   find("total").textContent = bits === null
-    ? `Type at least two ${noun}s: the first one has no prediction.`
-    : `${bits.toFixed(3)} bits per ${noun}, perplexity ${inWords(2 ** bits)}, over ${counted(count)}${perByte}`;
+    ? `Type at least two ${model.noun}s: the first one has no prediction.`
+    : `${bits.toFixed(3)} bits per ${model.noun}, perplexity ${inWords(2 ** bits)}, over ${counted(count)}${perByte}`;
 }
 
 /** Mark the chosen token, scroll to it, and describe its surprise and gradient. */
@@ -57,7 +57,7 @@ function drawChosen(t) {
     const above = span.offsetTop - 4, below = span.offsetTop + span.offsetHeight + 4 - strip.clientHeight;
     strip.scrollTop = Math.max(below, Math.min(above, strip.scrollTop));
   }
-  let text = `${quoted(t)} is the first ${noun}, without a prediction.`;
+  let text = `${quoted(t)} is the first ${model.noun}, without a prediction.`;
   if (t) {
     const P = reading.expected(t), place = P.filter((other) => other > P[index]).length + 1;
     const it = model.index.has(reading.tokens[t]) ? "it" : "<unk>", bits = reading.surprises[t].toFixed(2);

@@ -28,10 +28,7 @@ function endOf(t) {
 
 /** Append text, or replace a part of the box, as if it were typed. */
 function write(text, from = box.value.length, to = from) {
-  inBox(() => {
-    box.setSelectionRange(from, to);
-    document.execCommand("insertText", false, text);
-  });
+  inBox(() => [box.setSelectionRange(from, to), document.execCommand("insertText", false, text)]);
   if (!isInside()) box.closest(".editor").scrollTop = 0; // the end
 }
 
@@ -121,7 +118,7 @@ find("excerpt").hidden = !run.text;
 find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));
 for (const button of document.querySelectorAll(".example")) {
   const text = example(button.dataset.text);
-  button.hidden = model.unknown(text).length > 0 || (button.dataset.forget && noun === "token"); // counts characters
+  button.hidden = model.unknown(text).length > 0 || (button.dataset.forget && model.bytePairs); // counts characters
   button.addEventListener("click", () => {
     write(text, 0, box.value.length);
     if (button.dataset.forget) forgetBefore(Number(button.dataset.forget));
@@ -153,7 +150,7 @@ function writeMore() {
   if (repetition) {
     const { place, period } = repetition;
     chosen.repeats = chosen.place = place; // scrolls to it
-    said += ` The state at the marked ${noun} equals the state ${counted(period)} before, so the text repeats.`;
+    said += ` The state at the marked ${model.noun} equals the state ${counted(period)} before, so the text repeats.`;
   }
   report(said);
   draw();

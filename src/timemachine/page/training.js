@@ -20,15 +20,15 @@ function networkFor(text) {
   return { ...network, kind: "characters", tokens: [run.tokens[run.unk], ...symbols], unk: 0 };
 }
 
-/** Start again with new weights from the seed. There is no trainer if the text is too short. */
-function newWeights() {
+/** Start again with new weights from the seed, and show them. There is no trainer if the text is too short. */
+function newWeights(isShown = chosen.epoch === null) {
   const text = trainingText(), network = networkFor(text), { tokens, hiddens } = network;
   const index = new Map(tokens.map((token, place) => [token, place])), seed = Number(find("weights-seed").value);
   const indices = Array.from(NORMALISE[network.kind](text), (token) => index.get(token) ?? network.unk);
   const isLong = indices.length > 2 * STEPS;
   const trainer = isLong ? new Trainer(Int32Array.from(indices), tokens.length, hiddens, seed) : null;
   Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length), curve: [] });
-  if (trainer && chosen.epoch === null) showTrained();
+  if (trainer && isShown) showTrained();
   else drawTraining();
 }
 
@@ -61,7 +61,6 @@ function showTrained() {
 
 /** Start or stop training, and show the network. */
 function setTraining(on) {
-  pause();
   training.on = on;
   showTrained();
   if (!on) return;
@@ -94,7 +93,8 @@ function drawCurve() {
   const { updates, network, loss } = training, V = network.tokens.length, finished = run.epochs.at(-1).train;
   const every = Math.ceil(updates / NUM_POINTS), levels = { [`guessing: ${V}`]: V };
   const curve = training.curve.filter((nats, place) => place % every === 0 && Number.isFinite(nats));
-  const isComparable = finished && isOfPage() && run.kind === "letters" && !isDiverged();
+  const isOfSameKind = run.kind === "letters" && run.activation === "tanh" && !run.weights.embedding;
+  const isComparable = finished && isOfPage() && isOfSameKind && !isDiverged();
   if (isComparable) levels[`the saved network: ${finished.toFixed(1)}`] = finished;
   const logs = [...curve, ...Object.values(levels).map(Math.log)];
   const least = 0.75 * Math.min(...logs), most = 1.05 * Math.max(...logs);
@@ -117,14 +117,8 @@ function drawCurve() {
 find("source").firstElementChild.disabled = !run.text;
 if (!run.text) find("source").value = "own";
 find("train").addEventListener("click", () => setTraining(!training.on));
-find("train-once").addEventListener("click", () => {
-  trainOnce();
-  setTraining(false);
-});
-find("reset").addEventListener("click", () => {
-  chosen.epoch = null;
-  newWeights();
-});
+find("train-once").addEventListener("click", () => [trainOnce(), setTraining(false)]);
+find("reset").addEventListener("click", () => newWeights(true));
 find("learn-settings").addEventListener("input", ({ target }) => {
   if (!target.matches("#rate, #clip")) newWeights(); // these two apply to the next update
 });
