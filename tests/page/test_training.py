@@ -136,18 +136,38 @@ def test_play_stops_at_other_weights(open_page: Open) -> None:
 
 
 def test_training_on_pasted_text(open_page: Open) -> None:
-    """The alphabet is the text's, and the box gets an example if it cannot be read."""
+    """The alphabet is the text's, and the box gets an example until it can be read."""
     page, pasted = open_page("tanh"), "Жена узнала, что муж был в связи. " * 9
+    box = page.get_by_role("textbox", name="Your text")
+    before = box.input_value()
     page.locator("#source").select_option("own")
     train = page.get_by_role("button", name="Train", exact=True)
     page.get_by_label("Paste a text").fill("жил")
     assert train.is_disabled()
+    page.get_by_role("button", name="Reset").click()
+    assert page.evaluate("model.tokens.includes('a')")  # the saved network is still shown
     page.get_by_label("Paste a text").fill(pasted)
     train.click()
     page.wait_for_function("() => training.updates > 3")
     page.get_by_role("button", name="Pause training").click()
     tokens = page.evaluate("model.tokens")
     assert set(tokens[1:]) == set(pasted) and page.locator("#strip .unknown").count() == 0
+    assert page.text_content("#said")
+    for button, key in (("Show the saved network", None), ("Continue training", "Control+z")):
+        page.get_by_role("button", name=button).click()
+        if key:
+            page.keyboard.press(key)
+        assert box.input_value() == before
+
+
+def test_seeds_are_whole_numbers(open_page: Open) -> None:
+    page = open_page("tanh")
+    for field, found in (("#weights-seed", "seedOf(find('weights-seed'))"), ("#seed", "chosen.seed")):
+        for typed, seed in (("7", 7), ("1.5", 7), ("-1", 7), ("4294967296", 7), ("", 7), ("4294967295", 2**32 - 1)):
+            page.fill(field, typed)
+            assert page.evaluate(found) == seed
+            page.locator(field).blur()
+            assert page.input_value(field) == str(seed)
 
 
 def test_clipping_prevents_divergence(open_page: Open) -> None:

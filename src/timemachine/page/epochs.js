@@ -15,6 +15,7 @@ function showEpoch(place) {
   chosen.epoch = place;
   report("");
   show(savedModel(place));
+  if (box.value === training.example) write(training.replaced, 0, box.value.length);
   drawTraining();
 }
 

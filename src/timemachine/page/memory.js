@@ -54,8 +54,7 @@ function chooseBar(back) {
   chart.querySelector(".at")?.classList.remove("at");
   column.classList.add("at");
   find("memory-chosen").textContent = column.title;
-  chart.setAttribute("aria-valuenow", -back);
-  chart.setAttribute("aria-valuetext", column.title);
+  Object.assign(chart, { ariaValueNow: -back, ariaValueText: column.title });
 }
 
 /** Describe the effect of forgetting, compared with `whole`, a reading that keeps its state. */

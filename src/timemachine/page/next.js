@@ -72,6 +72,6 @@ find("bars").addEventListener("keydown", (event) => {
 });
 find("choice").addEventListener("input", () => {
   chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
-  chosen.seed = Math.trunc(Number(find("seed").value)) || 0;
+  chosen.seed = seedOf(find("seed"));
   draw();
 });

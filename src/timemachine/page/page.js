@@ -32,18 +32,18 @@ function show(other, isWhole = false) {
   play.blank = false;
   chosen.repeats = null; // other weights repeat elsewhere
   if (isWhole) reading.advance();
-  drawWords();
-  drawUnits();
+  drawModel();
   drawUnread();
-  drawEpoch();
   work();
 }
 
-/** Write the words that depend on the model. */
-function drawWords() {
+/** Draw what depends only on the model: words, the list of its units and its epoch. */
+function drawModel() {
   document.querySelectorAll(".noun").forEach((place) => (place.textContent = model.noun));
   document.querySelectorAll(".phi").forEach((place) => (place.textContent = model.activation));
   document.body.classList.toggle("tokens", model.noun === "token");
+  drawUnits();
+  drawEpoch();
 }
 
 /** Draw the parts that depend on the chosen token, after the text has been painted. */
@@ -92,12 +92,11 @@ function start() {
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", () => [draw(), drawTraining()]);
+  addEventListener("change", ({ target }) => target.type === "number" && (target.value = seedOf(target)));
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", draw);
   document.querySelector("main").hidden = false;
   drawTraining();
-  drawWords();
-  drawUnits();
-  drawEpoch();
+  drawModel();
   if (restore()) return;
   update();
   reading.advance();

@@ -11,9 +11,7 @@ function drawRecurrence(t) {
   find("x").textContent = shown(reading.tokens[t]);
   document.querySelectorAll(".most-of-step").forEach((place) => (place.textContent = short(most)));
   const unit = chosen.unit ?? 0, x = signed(input[unit]), plus = x.startsWith("−") ? "−" : "+";
-  const z = `${signed(fromState[unit])} ${plus} ${x.replace("−", "")}`;
-  const is = `${model.activation}(${z}) = ${signed(state[unit])}`;
+  const is = `${model.activation}(${signed(fromState[unit])} ${plus} ${x.replace("−", "")}) = ${signed(state[unit])}`;
   const said = `Unit ${unit}, for example, was ${signed(before[unit])} and is ${is}.`;
-  find("one-unit").textContent = said;
-  find("cell").setAttribute("aria-label", said);
+  find("one-unit").textContent = find("cell").ariaLabel = said;
 }

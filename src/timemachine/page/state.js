@@ -7,5 +7,8 @@ const run = JSON.parse(find("run").textContent);
 const chosen = { place: 0, pointed: null, repeats: null, unit: null, alpha: 2, seed: 0, epoch: run.epochs.length - 1 };
 let model = savedModel(chosen.epoch), reading = new Reading(model), whole = new Reading(model);
 
+/** Return the seed in a field; while it has another value than the field accepts, the last seed. */
+const seedOf = (field) => Number(field.validity.valid ? (field.defaultValue = field.value) : field.defaultValue);
+
 const last = () => reading.indices.length - 1;
 const at = () => Math.max(0, Math.min(chosen.pointed ?? chosen.place, reading.known - 1));

@@ -64,9 +64,7 @@ function drawChosen(t) {
     text = `${quoted(t)}: ${bits} bits; the model gave ${it} ${percent(P[index])}, place ${place} of ${model.size}.`;
   }
   find("inspected").textContent = text;
-  strip.setAttribute("aria-valuemax", reading.known);
-  strip.setAttribute("aria-valuenow", t + 1);
-  strip.setAttribute("aria-valuetext", text);
+  Object.assign(strip, { ariaValueMax: reading.known, ariaValueNow: t + 1, ariaValueText: text });
 }
 
 /**

@@ -4,8 +4,8 @@ const PAUSE = 200; // ms between two drawings during training
 const SMOOTHING = 0.96; // of the running loss
 const MAX_SYMBOLS = 256; // of a text; rarer ones are read as <unk>
 const NUM_POINTS = 500; // of the curve, about
-// network: arguments of its Model. loss: the running mean, in nats. curve: `loss` after each update.
-const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], due: 0 };
+// network: arguments of its Model. loss: running mean, in nats. curve: `loss` after each update. example: in the box.
+const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], due: 0, example: null };
 
 const isOfPage = () => find("source").value === "page"; // the text is a part of the page
 const trainingText = () => (isOfPage() ? run.text : find("own").value);
@@ -23,7 +23,7 @@ function networkFor(text) {
 /** Start again with new weights from the seed, and show them. There is no trainer if the text is too short. */
 function newWeights(isShown = chosen.epoch === null) {
   const text = trainingText(), network = networkFor(text), { tokens, hiddens } = network;
-  const index = new Map(tokens.map((token, place) => [token, place])), seed = Number(find("weights-seed").value);
+  const index = new Map(tokens.map((token, place) => [token, place])), seed = seedOf(find("weights-seed"));
   const indices = Array.from(NORMALISE[network.kind](text), (token) => index.get(token) ?? network.unk);
   const isLong = indices.length > 2 * STEPS;
   const trainer = isLong ? new Trainer(Int32Array.from(indices), tokens.length, hiddens, seed) : null;
@@ -65,7 +65,12 @@ function setTraining(on) {
   showTrained();
   if (!on) return;
   const numUnknown = reading.indices.filter((index) => index === model.unk).length;
-  if (numUnknown > reading.indices.length / 2) write(excerpt(0), 0, box.value.length); // the text is in another script
+  if (numUnknown > reading.indices.length / 2) { // the text is in another script
+    training.replaced = box.value;
+    write(excerpt(0), 0, box.value.length);
+    training.example = box.value;
+    report("An example replaces your text, which has other characters. Ctrl-Z or the saved network brings it back.");
+  }
   trainSlice();
 }
 
@@ -74,8 +79,7 @@ const isDiverged = () => training.updates > 0 && !(training.loss < 1.1 * Math.lo
 function drawTraining() {
   const { on, trainer, updates, loss } = training;
   const action = on ? "❙❙ Pause" : updates ? "Continue" : "Train";
-  find("train").textContent = action;
-  find("train").setAttribute("aria-label", updates || on ? `${action} training` : "Train");
+  Object.assign(find("train"), { textContent: action, ariaLabel: updates || on ? `${action} training` : "Train" });
   for (const name of ["train", "train-once"]) find(name).disabled = !trainer;
   find("own-text").hidden = isOfPage();
   find("trained").textContent = trainer
@@ -120,6 +124,6 @@ find("train").addEventListener("click", () => setTraining(!training.on));
 find("train-once").addEventListener("click", () => [trainOnce(), setTraining(false)]);
 find("reset").addEventListener("click", () => newWeights(true));
 find("learn-settings").addEventListener("input", ({ target }) => {
-  if (!target.matches("#rate, #clip")) newWeights(); // these two apply to the next update
+  if (!target.matches("#rate, #clip, :invalid")) newWeights(); // the first two apply to the next update
 });
 newWeights();
