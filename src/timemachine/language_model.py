@@ -85,7 +85,7 @@ class RNNLMScratch(LightningModule):
         return self.output_layer(H_TBH), state_BS
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
-        """Return what is minimised for targets Y (B, T) and logits Y_hat (B, T, V): of each target, or the mean.
+        """Return the loss to minimise for targets Y (B, T) and logits Y_hat (B, T, V): of each target, or the mean.
 
         Here it is `cross_entropy`. An override does not change perplexities, which are of the likelihood.
         """

@@ -115,7 +115,8 @@ class Vocab:
 
     def decode(self, indices: Iterable[int]) -> str:
         """Return the text of indices; invalid bytes become U+FFFD."""
-        return bpe.readable(self.idx_to_token[index] for index in indices)
+        tokens = [self.idx_to_token[index] for index in indices]
+        return bpe.readable(tokens) if self._bpe else "".join(tokens)
 
 
 def _codes(text: str) -> Iterator[NDArray[np.uint32]]:

@@ -35,7 +35,7 @@ class Weights(NamedTuple):
 class ArrayStep:
     """A `sampling.Step` of the book's model. A state is W_hhᵀ h, (H) or (H, B); logits are contiguous along V.
 
-    `vectors_VD`: what the RNN reads for the tokens, None if they are one-hot. `apply_`: φ in place.
+    `vectors_VD`: input vectors of the tokens, None if they are one-hot. `apply_`: φ in place.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ DTYPES = (torch.float32, torch.float64)
 class Weights(NamedTuple):
     """Weights of the layers of a recurrent network and of its output layer; `weights_of` makes them of a cell.
 
-    The gates of an LSTM are i, f, o, c; those of a GRU r, z, h, but h, r, z in `W_h`.
+    The order of the gates is i, f, o, c in an LSTM, and r, z, h in a GRU, but h, r, z in its `W_h`.
     """
 
     W_x: Tensor  # (D, G·H), the rows that the first layer adds for each symbol
