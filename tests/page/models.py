@@ -106,21 +106,11 @@ def read(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, start: int = 0) 
     return Read(X_T, states_TH, before_TV, after_TV)
 
 
-def probabilities(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
-    """Return the probabilities of the next character: (V)."""
-    return [float(p) for p in read(model, vocab, text).after[-1]]
-
-
 def powered(P_V: Tensor, vocab: Vocab, alpha: float) -> Tensor:
     """Return P^alpha without <unk>, normalised."""
     powers_V = P_V**alpha
     powers_V[vocab.unk] = 0
     return powers_V / powers_V.sum()
-
-
-def surprises(model: RNNLMScratch, vocab: Vocab, text: str) -> list[float]:
-    """Return the bits of each character after the first."""
-    return read(model, vocab, text).bits[1:]
 
 
 @torch.no_grad()

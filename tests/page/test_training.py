@@ -25,48 +25,23 @@ TRAINER = """([indices, V, H, weights]) => {
 LISTS = "named => Object.fromEntries(Object.entries(named).map(([name, numbers]) => [name, [...numbers]]))"
 
 
-def trainer_of(page: "Page", model: RNNLMScratch) -> None:
-    """Make a trainer with the model's weights, on `TEXT`."""
-    weights = {name.removeprefix("rnn."): weight.flatten().tolist() for name, weight in model.named_parameters()}
-    page.evaluate(TRAINER, [TEXT.tolist(), V, H, weights])
-
-
-def batch(starts: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    windows_BT = torch.stack([TEXT[start : start + T + 1] for start in starts])
-    return windows_BT[:, :-1], windows_BT[:, 1:]
-
-
-def network() -> RNNLMScratch:
+@pytest.mark.parametrize("radius", [0.1, None])
+def test_updates_are_those_of_torch(radius: float | None, open_page: Open) -> None:
+    """Compare 20 updates with SGD on the same windows, with and without clipping."""
+    page = open_page("tanh")
     torch.manual_seed(0)
     model = RNNLMScratch(V, hiddens=H, sigma=0.3).double()
     with torch.no_grad():
         for bias in (model.rnn.b_h, model.b_q):
             bias.normal_(0, 0.3)
-    return model
-
-
-def test_gradients_are_those_of_torch(open_page: Open) -> None:
-    page, model, starts = open_page("tanh"), network(), [0, 7, 467]
-    trainer_of(page, model)
-    loss = model.nll(batch(starts)).mean()
-    loss.backward()
-    assert page.evaluate("starts => trainer.backward(starts)", starts) == pytest.approx(loss.item())
-    found = page.evaluate(f"() => ({LISTS})(trainer.gradients)")
-    for name, weight in model.named_parameters():
-        assert weight.grad is not None
-        assert found[name.removeprefix("rnn.")] == pytest.approx(weight.grad.flatten().tolist(), abs=1e-9)
-
-
-@pytest.mark.parametrize("radius", [0.1, None])
-def test_updates_are_those_of_torch(radius: float | None, open_page: Open) -> None:
-    """Compare 20 updates with SGD on the same windows, with and without clipping."""
-    page, model = open_page("tanh"), network()
-    trainer_of(page, model)
+    weights = {name.removeprefix("rnn."): weight.flatten().tolist() for name, weight in model.named_parameters()}
+    page.evaluate(TRAINER, [TEXT.tolist(), V, H, weights])
     optimizer = torch.optim.SGD(model.parameters(), lr=1)
     for step in range(20):
         starts = [(step * 8 + window) * 29 % (len(TEXT) - T) for window in range(8)]
         optimizer.zero_grad()
-        loss = model.nll(batch(starts)).mean()
+        windows_BT = torch.stack([TEXT[start : start + T + 1] for start in starts])
+        loss = model.nll((windows_BT[:, :-1], windows_BT[:, 1:])).mean()
         loss.backward()
         norm = clip_gradients(model.parameters(), radius)
         optimizer.step()
