@@ -1,5 +1,6 @@
 """RegularizedRNNLM: its losses, its optimiser and schedule, and resuming bit for bit with a plain Trainer."""
 
+import inspect
 import math
 from contextlib import suppress
 from pathlib import Path
@@ -14,8 +15,10 @@ from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch.optim import AdamW
 
+from tests.support.runs import InterruptAt, Interruption
+from timemachine.config import REGULARIZED
 from timemachine.corpus import Corpus
-from timemachine.datamodule import TimeMachine, WindowLoader
+from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized import RegularizedRNNLM, TaughtTimeMachine
@@ -48,16 +51,10 @@ def trainer_of(folder: Path, *callbacks: Callback, **settings: Any) -> pl.Traine
 # Arguments
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("optimizer", "adam"), ("schedule", "linear"), ("warm_up", 1), ("warm_up", "0.1"), ("carry_state", "no"),
-        ("input_dropout", -0.1), ("output_dropout", math.nan), ("output_dropout", True),
-    ],
-)  # fmt: skip
-def test_invalid_arguments(name: str, value: Any) -> None:
-    with pytest.raises(SettingError, match=rf"^model\.{name}=[^\n]*$"):
-        RegularizedRNNLM(28, **{name: value})
+def test_every_argument_is_checked() -> None:
+    assert {*inspect.signature(RegularizedRNNLM).parameters} - {"vocab_size", "network"} == {*REGULARIZED}
+    with pytest.raises(SettingError, match=r"^model\.output_dropout=[^\n]*$"):
+        RegularizedRNNLM(28, output_dropout=math.nan)
 
 
 @pytest.mark.parametrize("training", [{"carry_state": True}, {"output_dropout": 0.1}])
@@ -66,14 +63,6 @@ def test_fused_kernel_has_no_states(training: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=r"^model\.backward=fused: [^\n]*$"):
         RegularizedRNNLM(28, backward="fused", **training)
     RegularizedRNNLM(28, backward="fused", input_dropout=0.1, optimizer="adamw")
-
-
-def test_hyperparameters_build_the_model() -> None:
-    model, _ = pair(**EVERYTHING)
-    same = RegularizedRNNLM(**model.hparams)
-    assert dict(same.hparams) == dict(model.hparams)
-    assert {name: model.hparams[name] for name in EVERYTHING} == EVERYTHING
-    assert all(isinstance(value, str | int | float | None) for value in model.hparams.values())
 
 
 # Losses
@@ -119,11 +108,6 @@ def test_output_dropout() -> None:
         model._random.manual_seed(7)
         loss_BT, _ = model.losses((X_BT[share], Y_BT[share]), share)
         torch.testing.assert_close(loss_BT, expected_BT[share])
-
-
-def test_windows_without_a_carried_state() -> None:
-    model, data = pair()
-    assert isinstance(model.train_windows(data), WindowLoader)
 
 
 @pytest.mark.parametrize("cls", [RNNLMScratch, RegularizedRNNLM])
@@ -192,21 +176,6 @@ def test_a_schedule_needs_its_end(tmp_path: Path) -> None:
 # Resuming
 
 
-class Killed(Exception):
-    """Raised to end a run."""
-
-
-class Kill(Callback):
-    """End a run in the middle of an epoch."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if (trainer.current_epoch, batch_idx) == (self.epoch, 1):
-            raise Killed
-
-
 def train(folder: Path, *callbacks: Callback) -> tuple[list[float], dict[str, Any]]:
     """Train up to epoch 4, from last.ckpt if there is one; return the loss of each step and the last checkpoint."""
     pl.seed_everything(3, verbose=False)
@@ -214,7 +183,7 @@ def train(folder: Path, *callbacks: Callback) -> tuple[list[float], dict[str, An
     kept, path = Kept(), folder / "last.ckpt"
     checkpoint = ModelCheckpoint(folder, "last", enable_version_counter=False)
     trainer = trainer_of(folder, kept, *callbacks, checkpoint, max_epochs=4)
-    with suppress(Killed):
+    with suppress(Interruption):
         trainer.fit(model, data, ckpt_path=path if path.exists() else None, weights_only=True)
     return kept.losses, torch.load(path, weights_only=True)
 
@@ -222,7 +191,7 @@ def train(folder: Path, *callbacks: Callback) -> tuple[list[float], dict[str, An
 def test_resuming_bit_for_bit(tmp_path: Path) -> None:
     """Stock checkpoints keep the schedule, the order of the streams and the dropout noise."""
     losses, whole = train(tmp_path / "whole")
-    train(tmp_path / "resumed", Kill(2))
+    train(tmp_path / "resumed", InterruptAt(10))  # in the third epoch of four steps
     last_losses, resumed = train(tmp_path / "resumed")
     assert len(losses) == 4 * 4 and last_losses == losses[8:]
     assert all(torch.equal(resumed["state_dict"][name], W) for name, W in whole["state_dict"].items())
