@@ -4,6 +4,7 @@ T time steps, B batch, D inputs, H hidden units, V vocabulary.
 """
 
 import copy
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,7 +29,7 @@ from timemachine.kernels.fused import Weights
 from timemachine.rnn import RNNScratch
 
 pytestmark = pytest.mark.skipif(not kernels.is_compiled(), reason=kernels.NOT_COMPILED)
-library, COMPILED = fused._library, kernels.LIBRARY
+library = fused._library
 
 
 @pytest.fixture(params=fused.instruction_sets() or [""])
@@ -78,13 +79,10 @@ class Problem:
         nll_TB = F.cross_entropy(logits_TBV.movedim(-1, 1), self.Y_TB, reduction="none")
         return nll_TB.mean(), nll_TB
 
-    def gradients(self, loss: Tensor) -> list[Tensor]:
-        return list(torch.autograd.grad(loss, self.leaves))
-
 
 def losses_and_gradients(p: Problem, by_readable: bool = False) -> list[Tensor]:
     loss, nll_TB = p.readable() if by_readable else p.fused()
-    return [loss, nll_TB, *p.gradients(3 * loss)]
+    return [loss, nll_TB, *torch.autograd.grad(3 * loss, p.leaves)]
 
 
 Cell = Callable[[int, int], nn.Module]
@@ -143,7 +141,7 @@ def test_any_size_against_autograd(instruction_set: str) -> None:
 @pytest.mark.parametrize("sizes", [(33, 300, 28, 32, 28), (2, 5, 3, 130, 256), (150, 2, 5, 33, 17)])
 def test_several_tiles_groups_and_chunks(sizes: Sizes, cell: str, instruction_set: str) -> None:
     exact = problem(sizes, sigma=0.1, cell=cell)
-    ours, reference = exact.gradients(exact.fused()[0]), exact.gradients(exact.readable()[0])
+    ours, reference = losses_and_gradients(exact), losses_and_gradients(exact, by_readable=True)
     torch.testing.assert_close(ours, reference, rtol=1e-10, atol=1e-12)
 
 
@@ -241,19 +239,12 @@ def test_only_the_loss_is_differentiable() -> None:
         torch.autograd.grad(loss, p.leaves, create_graph=True)
 
 
-@pytest.fixture
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Copy the source to a folder without a compiled library."""
-    (tmp_path / "fused.cpp").write_bytes(kernels.SOURCE.read_bytes())
-    monkeypatch.setattr(kernels, "SOURCE", tmp_path / "fused.cpp")
-    monkeypatch.setattr(kernels, "LIBRARY", tmp_path / "_fused.so")
-    return tmp_path / "_fused.so"
-
-
-def test_library_of_another_source(elsewhere: Path) -> None:
+def test_library_of_another_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     is_compiled = kernels.is_compiled.__wrapped__  # the function without its cache
-    assert not is_compiled()
-    elsewhere.write_bytes(COMPILED.read_bytes())
+    for name in ("SOURCE", "LIBRARY"):
+        monkeypatch.setattr(kernels, name, Path(shutil.copy(getattr(kernels, name), tmp_path)))
     assert is_compiled()
     kernels.SOURCE.write_text(kernels.SOURCE.read_text() + "// one comment more\n")
+    assert not is_compiled()
+    kernels.LIBRARY.unlink()
     assert not is_compiled()

@@ -40,6 +40,8 @@ def test_choice_of_a_kernel(
     dtype = network.pop("dtype", torch.float32)
     with without_slope():
         assert FusedRNNLM(28, **network).to(dtype).kernel() == expected
+    with torch.autocast("cpu", torch.bfloat16):
+        assert FusedRNNLM(28).kernel() == "autograd"
 
 
 @pytest.mark.parametrize(
@@ -82,10 +84,10 @@ def test_invalid_for_fused(dtype: torch.dtype, compiled: bool, monkeypatch: pyte
         assert model.mean_nll((X_BT, X_BT))[1].shape == (2, 3)
 
 
-@pytest.mark.parametrize("network", [{"activation": "gelu", "backward": "bptt"}, {"cell": "gru", "backward": "bptt"}])
-def test_model_without_a_kernel(network: dict[str, Any]) -> None:
+def test_an_activation_without_a_kernel() -> None:
+    """tests/test_cells.py has the cells without one."""
     with without_slope(), pytest.raises(SettingError, match=r"^model\.backward=bptt: [^\n]*$"):
-        FusedRNNLM(5, **network)
+        FusedRNNLM(5, activation="gelu", backward="bptt")
 
 
 def test_a_pruned_weight() -> None:
