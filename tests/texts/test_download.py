@@ -5,6 +5,8 @@ import http.server
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -14,31 +16,17 @@ from timemachine.texts import CATALOGUE, Book, download
 
 TEXT = b"The Time Traveller was expounding a recondite matter to us.\n" * 500
 CHARACTERS = re.sub("[^A-Za-z]+", " ", TEXT.decode()).lower()  # section 9.2.1 of the book
-ANSWERS = {"good": TEXT, "other_edition": TEXT.swapcase()}
 Offer = Callable[..., None]
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        answer = ANSWERS.get(self.path.removeprefix("/"))
-        if answer is None:
-            return self.send_error(404)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(TEXT)))
-        self.end_headers()
-        self.wfile.write(answer)
-        return None
-
-    def log_message(self, *arguments: object) -> None:
-        pass
-
-
 @pytest.fixture
-def offer(monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
+def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
     """Return a function that adds a book to the catalogue with these URLs."""
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    (tmp_path / "good").write_bytes(TEXT)
+    (tmp_path / "other_edition").write_bytes(TEXT.swapcase())
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
 
         def add(*names: str) -> None:
