@@ -2,10 +2,11 @@
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.exercises.test_report import EXERCISES
+from tests.support.programs import Program
 from timemachine.config import REPOSITORY
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -14,38 +15,28 @@ from timemachine.exercises import probes
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import load_jobs
 
-EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
-QUICK = ("one_hot_is_embedding",)
+QUICK = "one_hot_is_embedding"
 SMOKE = ["scale=smoke", "data.corpus=sample", "data.num_train=2000", "data.num_val=500", "trainer.max_epochs=2"]
-SMOKE += ["hydra.launcher.n_jobs=1"]  # workers would import everything again
-
-
-@pytest.mark.parametrize("exercise", [pytest.param(e, marks=[] if e in QUICK else pytest.mark.slow) for e in EXERCISES])
-def test_every_exercise_ends_in_a_report(exercise: str, program: Any, tmp_path: Path) -> None:
-    done = program("train.py", f"exercise={exercise}", *SMOKE)
-    assert done.returncode == 0, done.stderr
-    (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
-    report = (sweep / "report.md").read_text()
-    for part in ("# ", "figure.png", "## Results", "## Setup"):
-        assert part in report
-    assert len((sweep / "summary.csv").read_text().splitlines()) == 1 + len(load_jobs(sweep))
-
-
-OF_TOKENS = sorted(file.stem for file in (REPOSITORY / "conf/grid/full/next_edition").glob("*.yaml"))
-TINY = ["data.corpus=sample", "data.num_train=1000", "data.num_val=500", "model.hiddens=8", "model.embedding_dim=8",
-        "data.start=0", "hydra.launcher.n_jobs=1"]  # fmt: skip
+TINY = ["recipe=next_edition", "data.corpus=sample", "data.num_train=1000", "data.num_val=500", "model.hiddens=8",
+        "model.embedding_dim=8", "data.start=0"]  # fmt: skip
 SHORT = {"history": "trainer.max_steps=5", "hyperparameters": "trainer.max_steps=10"}
+OF_TOKENS = sorted(file.stem for file in (REPOSITORY / "conf/grid/full/next_edition").glob("*.yaml"))
+SWEEPS = [(exercise, SMOKE) for exercise in EXERCISES if exercise != QUICK]
+SWEEPS += [(exercise, [*TINY, SHORT.get(exercise, "trainer.max_epochs=5")]) for exercise in OF_TOKENS]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("exercise", OF_TOKENS)
-def test_exercises_of_the_next_edition(exercise: str, program: Any, tmp_path: Path) -> None:
-    short = SHORT.get(exercise, "trainer.max_epochs=5")
-    done = program("train.py", f"exercise={exercise}", "recipe=next_edition", *TINY, short)
+@pytest.mark.parametrize(
+    ("exercise", "typed"), [(QUICK, SMOKE), *(pytest.param(*it, marks=pytest.mark.slow) for it in SWEEPS)]
+)
+def test_every_exercise_ends_in_a_report(exercise: str, typed: list[str], program: Program, tmp_path: Path) -> None:
+    one_process = "hydra.launcher.n_jobs=1"  # workers would import everything again
+    done = program("train.py", f"exercise={exercise}", *typed, one_process)
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
-    assert (sweep / "report.md").is_file()
-    assert {job.status for job in load_jobs(sweep)} <= {"completed", "diverged"}
+    report, jobs = (sweep / "report.md").read_text(), load_jobs(sweep)
+    assert all(part in report for part in ("# ", "figure.png", "## Results", "## Setup"))
+    assert len((sweep / "summary.csv").read_text().splitlines()) == 1 + len(jobs)
+    assert {job.status for job in jobs} <= {"completed", "diverged"}
 
 
 def test_probes_measure(sample: Corpus) -> None:

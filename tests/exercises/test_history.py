@@ -3,7 +3,7 @@
 import copy
 import math
 import statistics
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 from pandas import DataFrame
 from torch import Tensor
 
-from timemachine.corpus import Corpus, find_corpus
+from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import history
 from timemachine.exercises.history import DISTANCES
@@ -19,14 +19,8 @@ from timemachine.language_model import RNNLMScratch
 
 
 @pytest.fixture
-def text(tmp_path: Path, sample: Corpus) -> Corpus:
-    path = tmp_path / "text.txt"
-    path.write_text(sample.characters[:200])
-    return find_corpus(str(path), [])
-
-
-@pytest.fixture
-def data(text: Corpus) -> TimeMachine:
+def data(sample: Corpus) -> TimeMachine:
+    text = replace(sample, characters=sample.characters[:200])
     return TimeMachine(num_steps=4, num_train=60, num_val=126, corpus=text)
 
 
