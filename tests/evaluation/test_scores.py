@@ -16,8 +16,6 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 NUM_STEPS = 4
-SETTINGS: dict[str, Any] = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30, "start": 0}
-SETTINGS |= {"tokens": "letters", "min_count": 1}
 
 
 @pytest.fixture
@@ -92,18 +90,6 @@ def test_stream_score(
     assert found.num_targets == len(targets)
 
 
-def test_stream_reads_no_more_than_the_warm_up(model: RNNLMScratch, monkeypatch: pytest.MonkeyPatch) -> None:
-    read = []
-
-    def nll_after(_: object, text_BT: Tensor, warm_up: int) -> Tensor:
-        read.append(tuple(text_BT.shape))
-        return torch.zeros(640)
-
-    monkeypatch.setattr(scores, "_nll_after", nll_after)
-    scores.stream_nll(model, torch.zeros(5000, dtype=torch.int64), range(4000, 4640))
-    assert read == [(scores.STREAMS, scores.WARM_UP + 5 + 1)]
-
-
 def test_score_by_hand() -> None:
     # Blocks of 100, 100 and 50 characters with NLLs 1, 2, 3: mean 450/250, residuals -80, 20, 60.
     nll_N = torch.tensor([1.0] * 100 + [2.0] * 100 + [3.0] * 50, dtype=torch.float64)
@@ -122,14 +108,12 @@ def test_score_by_hand() -> None:
     assert found.standard_error == pytest.approx(math.exp(mean) * math.sqrt(variance) / 300)
 
 
-def summary_of(corpus: Corpus, **settings: Any) -> dict[str, Any]:
-    return {"settings": {"data": SETTINGS | settings}, "corpus": {"sha256": corpus.sha256}}
-
-
 def test_row_of_another_text(model: RNNLMScratch, vocab: Vocab, excerpt: Corpus, tmp_path: Path) -> None:
     path = tmp_path / "other.txt"
     path.write_text("Another text: 12 words, or so, é!")
-    (row,) = evaluate(model, vocab, summary_of(excerpt), find_corpus(str(path), []))
+    settings = {"num_steps": NUM_STEPS, "num_train": 60, "num_val": 30, "tokens": "letters", "min_count": 1}
+    summary: dict[str, Any] = {"settings": {"data": settings | {"start": 0}}, "corpus": {"sha256": excerpt.sha256}}
+    (row,) = evaluate(model, vocab, summary, find_corpus(str(path), []))
     chars = vocab[list("another text words or so ")]
     assert row.part == "all"
     expected = window_perplexity(model, chars, range(len(chars) - NUM_STEPS), NUM_STEPS)
@@ -137,4 +121,4 @@ def test_row_of_another_text(model: RNNLMScratch, vocab: Vocab, excerpt: Corpus,
     assert row.stream.perplexity == pytest.approx(stream_perplexity(model, chars, range(1, len(chars))), rel=1e-9)
     path.write_text("abcd")  # shorter than a window
     with pytest.raises(SettingError, match=r"^data\.corpus=.*other\.txt: [^\n]*$"):
-        evaluate(model, vocab, summary_of(excerpt), find_corpus(str(path), []))
+        evaluate(model, vocab, summary, find_corpus(str(path), []))
