@@ -21,33 +21,32 @@ from timemachine.language_model import RNNLMScratch
 Step = Callable[[], Any]
 
 
-def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, **network: Any) -> Step:
-    """Return a step of `FusedRNNLM`: gradients, clipping and update. backward="autograd" is the book's loop."""
-    model = FusedRNNLM(V, hiddens=H, backward=backward, **network)
-    model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    parameters = list(model.parameters())  # from the optimizer, like Lightning's hook
+def sgd_step(
+    loss: Callable[[], Tensor], parameters: list[nn.Parameter], clip: Callable[..., Any] = clip_gradients
+) -> Step:
+    """Return a step of SGD with clipping."""
     optimizer = torch.optim.SGD(parameters, lr=1)
 
     def step() -> None:
         optimizer.zero_grad()
-        torch.autograd.backward(model.training_step(batch, 0))
-        clip_gradients(parameters, 1)
+        torch.autograd.backward(loss())
+        clip(parameters, 1)
         optimizer.step()
 
     return step
 
 
+def own_step(H: int, batch: Batch, backward: str = "auto", V: int = 28, **network: Any) -> Step:
+    """Return a step of `FusedRNNLM`: gradients, clipping and update. backward="autograd" is the book's loop."""
+    model = FusedRNNLM(V, hiddens=H, backward=backward, **network)
+    model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    return sgd_step(lambda: model.training_step(batch, 0), [*model.parameters()])
+
+
 def compiled_loop_step(H: int, batch: Batch) -> Step:
     """Return a step of the book's loop under torch.compile. Raise torch's exception if there is no compiler."""
     model = RNNLMScratch(28, hiddens=H)
-    optimizer, loss = torch.optim.SGD(model.parameters(), lr=1), torch.compile(lambda: model.nll(batch).mean())
-
-    def step() -> None:
-        optimizer.zero_grad()
-        torch.autograd.backward(loss())
-        clip_gradients(model.parameters(), 1)
-        optimizer.step()
-
+    step = sgd_step(torch.compile(lambda: model.nll(batch).mean()), [*model.parameters()])
     step()
     return step
 
@@ -86,17 +85,13 @@ def torch_step(
         nn.init.normal_(parameter, std=0.01)
     if isinstance(embedding, nn.Embedding):
         parameters += embedding.parameters()
-    optimizer = torch.optim.SGD(parameters, lr=1)
     X_TB, Y_TB = (part_BT.T for part_BT in batch)
 
-    def step() -> None:
-        optimizer.zero_grad()
+    def loss() -> Tensor:
         H_TBH, _ = rnn(embedding(X_TB))
-        torch.autograd.backward(F.cross_entropy(linear(H_TBH).flatten(0, 1), Y_TB.flatten()))
-        nn.utils.clip_grad_norm_(parameters, 1)
-        optimizer.step()
+        return F.cross_entropy(linear(H_TBH).flatten(0, 1), Y_TB.flatten())
 
-    return step
+    return sgd_step(loss, parameters, nn.utils.clip_grad_norm_)
 
 
 class PlainLightning(pl.LightningModule):
