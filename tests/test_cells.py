@@ -1,19 +1,24 @@
-"""Cells: their settings, and the properties that training and evaluation rely on.
+"""Cells: the settings they accept, PyTorch's layers with their weights, and what training and evaluation rely on.
 
-T time steps, B batch, H hidden units, S size of a state.
+T time steps, B batch, D inputs, H hidden units, S size of a state. test_matrix.py trains and resumes each cell.
 """
 
 import copy
+import re
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from timemachine.cells import LSTMScratch
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS, RNNScratch
+from timemachine.rnn import CELLS, RNNScratch, input_weights
+
+PYTORCH: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "deep_rnn": nn.RNN}
+GATES = {"gru": "rzh", "lstm": "ifco"}  # in PyTorch's order
 
 
 class Recurrent(nn.Module):
@@ -35,16 +40,97 @@ def _recurrent(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("network", "named"),
     [
+        ({"cell": "grru"}, "model.cell=grru"),
         ({"cell": "lstm", "activation": "relu"}, "model.activation=relu"),
         ({"cell": "recurrent", "input_lr_factor": 4}, "model.input_lr_factor=4"),
         ({"cell": "lstm", "sigma_hh": 0.2}, "model.sigma_hh=0.2"),
         ({"cell": "lstm", "layers": 3}, "model.layers=3"),
         ({"cell": "lstm", "backward": "bptt"}, "model.backward=bptt"),
+        ({"lr": 1e23, "input_lr_factor": 1e23}, "model.input_lr_factor=1e+23"),  # the product overflows float32
+        ({"tie_weights": True}, "model.tie_weights=true"),
+        ({"tie_weights": True, "input": "embedding", "embedding_dim": 31}, "model.tie_weights=true"),
     ],
 )
-def test_what_a_cell_rejects(network: dict[str, Any], named: str) -> None:
-    with pytest.raises(SettingError, match=rf"^{named}: [^\n]*$"):
+def test_what_a_model_rejects(network: dict[str, Any], named: str) -> None:
+    with pytest.raises(SettingError, match=rf"^{re.escape(named)}: [^\n]*$"):
         FusedRNNLM(5, **network)
+
+
+# --- PyTorch's layers ---
+
+
+def layers_of(name: str, cell: nn.Module) -> list[list[list[Tensor]]]:
+    """Return the input weights, state weights and biases of each layer, per gate in PyTorch's order."""
+    if name in GATES:
+        return [[[getattr(cell, f"{part}{gate}") for gate in GATES[name]] for part in ("W_x", "W_h", "b_")]]
+    return [[[rnn.W_xh], [rnn.W_hh], [rnn.b_h]] for rnn in getattr(cell, "rnns", [cell])]
+
+
+def copied(name: str, cell: nn.Module, layers: int = 1, **settings: str) -> nn.RNNBase:
+    """Return PyTorch's layer with the weights of a cell. The second of its two biases is zero."""
+    theirs: nn.RNNBase = PYTORCH[name](7, 5, layers, **settings).double()
+    weights: dict[str, Tensor] = {}
+    for number, (W_x, W_h, b) in enumerate(layers_of(name, cell)):
+        weights |= {f"weight_ih_l{number}": torch.cat(W_x, 1).T, f"weight_hh_l{number}": torch.cat(W_h, 1).T}
+        weights |= {f"bias_ih_l{number}": torch.cat(b), f"bias_hh_l{number}": torch.zeros_like(torch.cat(b))}
+    theirs.load_state_dict(weights)
+    return theirs
+
+
+@pytest.mark.parametrize(
+    ("name", "ours", "theirs"),
+    [
+        ("rnn", {}, {}),
+        ("rnn", {"activation": "relu"}, {"nonlinearity": "relu"}),
+        ("gru", {}, {}),
+        ("lstm", {}, {}),
+        ("deep_rnn", {"layers": 3}, {"layers": 3}),
+    ],
+)
+def test_equals_pytorchs_layer(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> None:
+    """Compare the outputs and all gradients of two passes, from a zero state and from the state of the first."""
+    torch.manual_seed(0)
+    cell = CELLS[name](7, 5, **ours).double()
+    for parameter in cell.parameters():  # including the biases
+        nn.init.normal_(parameter, std=0.4)
+    layer = copied(name, cell, **theirs)
+    X_TBD, weight_TBH = torch.randn(6, 3, 7).double(), torch.randn(6, 3, 5).double()
+    inputs = (X_TBD.clone().requires_grad_(), X_TBD.clone().requires_grad_())
+    outputs = []
+    for module, inputs_TBD in zip((cell, layer), inputs, strict=True):
+        first_TBH, state = module(inputs_TBD[:2])
+        outputs.append(torch.cat([first_TBH, module(inputs_TBD[2:], state)[0]]))
+        (outputs[-1] * weight_TBH).sum().backward()
+    torch.testing.assert_close(*outputs, rtol=0, atol=1e-12)
+    torch.testing.assert_close(inputs[0].grad, inputs[1].grad, rtol=1e-11, atol=1e-11)
+    for number, parts in enumerate(layers_of(name, cell)):
+        for part, weights in zip(("weight_ih", "weight_hh", "bias_ih"), parts, strict=True):
+            gradient = torch.cat([weight.grad for weight in weights if weight.grad is not None], -1)
+            expected = getattr(layer, f"{part}_l{number}").grad
+            expected = expected.T if expected.dim() == 2 else expected
+            torch.testing.assert_close(gradient, expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("gru", ["W_xr", "W_xz", "W_xh"]),
+        ("lstm", ["W_xi", "W_xf", "W_xo", "W_xc"]),
+        ("deep_rnn", ["rnns.0.W_xh"]),
+    ],
+)
+def test_weights_that_read_inputs(name: str, expected: list[str]) -> None:
+    cell = CELLS[name](4, 3)
+    found = {*map(id, input_weights(cell))}
+    assert [name for name, weight in cell.named_parameters() if id(weight) in found] == expected
+
+
+def test_initial_forget_bias() -> None:
+    biases = {name: b.tolist() for name, b in LSTMScratch(3, 1, forget_bias=1.5).named_parameters() if "b_" in name}
+    assert biases == {"b_i": [0], "b_f": [1.5], "b_o": [0], "b_c": [0]}
+
+
+# --- What training and evaluation rely on ---
 
 
 @torch.no_grad()

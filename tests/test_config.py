@@ -1,4 +1,4 @@
-"""The checks of arguments, which reject what the command line or a notebook may give."""
+"""The checks of arguments, which reject what the command line or a notebook may give; test_cells.py has a model's."""
 
 import inspect
 import math
@@ -46,20 +46,6 @@ def test_every_argument_is_checked() -> None:
         (TimeMachine, config.DATA, {"corpus", "search_dirs"}),
     ):
         assert {*inspect.signature(model).parameters} - checked_elsewhere == {*table}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        ({"cell": "grru"}, "model.cell=grru"),
-        ({"lr": 1e23, "input_lr_factor": 1e23}, "model.input_lr_factor=1e+23"),  # the product overflows float32
-        ({"tie_weights": True}, "model.tie_weights=true"),
-        ({"tie_weights": True, "input": "embedding", "embedding_dim": 31}, "model.tie_weights=true"),
-    ],
-)
-def test_a_model_rejects(arguments: dict[str, Any], named: str) -> None:
-    with pytest.raises(SettingError, match=rf"^{re.escape(named)}: [^\n]*$"):
-        RNNLMScratch(28, **arguments)
 
 
 @pytest.mark.parametrize(
