@@ -4,7 +4,6 @@ import unicodedata
 from collections import Counter
 from itertools import pairwise
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -49,13 +48,8 @@ def encode(tokens: list[str], text: str) -> list[int]:
 @given(REPETITIVE)
 @example("aaaa aaa aa baaab")
 @example("abab ababab bab")
+@example(read("german")[:4000] + read("chinese")[:4000])
 def test_learn(text: str) -> None:
-    assert [*map(bpe.to_bytes, bpe.learn(text, 280))] == plain_learn(text, 280)
-
-
-@pytest.mark.parametrize("language", ["german", "chinese"])
-def test_learn_languages(language: str) -> None:
-    text = read(language)[:4000]
     assert [*map(bpe.to_bytes, bpe.learn(text, 330))] == plain_learn(text, 330)
 
 

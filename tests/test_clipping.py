@@ -39,13 +39,6 @@ def test_clipping_against_torch(gradients: list[list[float]], theta: float) -> N
     torch.testing.assert_close(flat_gradient(clipped), flat_gradient(by_torch), rtol=1e-6 / theta + 1e-5, atol=1e-30)
 
 
-@pytest.mark.parametrize("theta", [None, 0.0])
-def test_no_radius(theta: float | None) -> None:
-    unclipped = parameters([[3e5], [-4e5]])
-    assert clip_gradients(unclipped, theta).item() == 5e5
-    assert flat_gradient(unclipped).tolist() == [3e5, -4e5]
-
-
 @pytest.mark.parametrize("scale", [1e30, 1e-30], ids=["squares overflow", "squares underflow"])
 def test_norms_beyond_float32_squares(scale: float) -> None:
     clipped = parameters([[3 * scale], [-4 * scale]])

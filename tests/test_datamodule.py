@@ -1,5 +1,4 @@
 from collections import Counter
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from tests.support.texts import path_of, read
 from timemachine.config import Tokens
@@ -23,11 +21,6 @@ def letters(folder: Path, length: int) -> Corpus:
     path = folder / "text.txt"
     path.write_text(("abcdefghij" * (length // 10 + 1))[:length])
     return find_corpus(str(path), [])
-
-
-def numbers(length: int, num_steps: int) -> Tensor:
-    """Return windows over 0, 1, 2, …, so that each shows its start."""
-    return torch.arange(length).unfold(0, num_steps + 1, 1)
 
 
 # --- The book ---
@@ -60,48 +53,6 @@ def test_byte_pairs_of_the_training_windows() -> None:
     assert data.vocab.decode(data.tokens_N.tolist()) == text
 
 
-@pytest.mark.parametrize(("length", "num_steps", "batch_size"), [(50, 7, 8), (9, 8, 1024)])
-def test_each_window_once_an_epoch(length: int, num_steps: int, batch_size: int) -> None:
-    num_windows = length - num_steps
-    loader = WindowLoader(numbers(length, num_steps), batch_size, torch.Generator().manual_seed(0))
-    for _ in range(3):
-        batches = list(loader)
-        assert len(batches) == len(loader) == -(-num_windows // batch_size)
-        sizes = [len(X_BT) for X_BT, _ in batches]
-        assert sizes == [loader.global_size(index) for index in range(len(loader))]
-        X_NT, Y_NT = (torch.cat(parts) for parts in zip(*batches, strict=True))
-        assert sorted(X_NT[:, 0].tolist()) == list(range(num_windows))
-        assert torch.equal(X_NT, X_NT[:, :1] + torch.arange(num_steps))
-        assert torch.equal(Y_NT, X_NT + 1)
-
-
-def test_order_of_epochs(sample: Corpus) -> None:
-    def epochs(seed: int) -> list[Tensor]:
-        data = TimeMachine(batch_size=3000, num_train=3000, corpus=sample, seed=seed)
-        return [next(iter(data.train_dataloader()))[0] for _ in range(2)]
-
-    torch.manual_seed(1)
-    first, second = epochs(seed=0)
-    torch.manual_seed(2)  # the order depends only on its own seed
-    assert all(map(torch.equal, epochs(seed=0), (first, second)))
-    assert not torch.equal(first, second) and not torch.equal(first, epochs(seed=1)[0])
-
-
-@given(st.integers(0, 299), st.booleans())
-def test_start_rotates_the_text(start: int, is_whole: bool) -> None:
-    text = Corpus("text", "A Text", "text", (), "".join(chr((7 * n * n + n) % 26 + 97) for n in range(300)), "0")
-    rotated = replace(text, characters=(2 * text.characters)[start : start + 300])
-    cut = {"num_train": None, "num_val": None} if is_whole else {"num_train": 100, "num_val": 50}
-    later, by_hand = (TimeMachine(32, 8, **cut, corpus=text, start=start), TimeMachine(32, 8, **cut, corpus=rotated))
-    assert later.splits == by_hand.splits and later.corpus.sha256 == text.sha256
-    for split in later.splits:
-        for ours, theirs in zip(later.windows(split), by_hand.windows(split), strict=True):
-            assert torch.equal(ours[0], theirs[0]) and torch.equal(ours[1], theirs[1])
-
-
-# --- The Trainer's arguments ---
-
-
 # --- Several processes ---
 
 
@@ -109,7 +60,8 @@ def test_start_rotates_the_text(start: int, is_whole: bool) -> None:
 def test_shares_of_a_batch(num_windows: int, batch_size: int, world_size: int, shuffles: bool) -> None:
     def loader(rank: int, world_size: int) -> WindowLoader:
         generator = torch.Generator().manual_seed(7) if shuffles else None
-        return WindowLoader(numbers(num_windows + 3, 3), batch_size, generator, rank, world_size)
+        windows_NT = torch.arange(num_windows + 3).unfold(0, 4, 1)  # each shows its start
+        return WindowLoader(windows_NT, batch_size, generator, rank, world_size)
 
     def starts(loader: WindowLoader) -> list[list[int]]:
         return [X_BT[:, 0].tolist() for X_BT, _ in loader]

@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch import Trainer as LightningTrainer
 from numpy.typing import NDArray
@@ -23,7 +21,6 @@ from timemachine.errors import Diverged
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.load import load_model
-from timemachine.vocab import Vocab
 
 Array = NDArray[Any]
 Weights = dict[str, Array]
@@ -118,37 +115,6 @@ def test_first_20_steps_against_numpy(
         found = [row["loss"], row["grad_norm"], row["grad_norm_clipped"]]
         assert found == pytest.approx([loss, norm_of(gradients), norm_of(clipped)], rel=1e-5)
         before = after
-
-
-def test_shapes_and_initial_weights() -> None:
-    torch.manual_seed(0)
-    model = RNNLMScratch(28, hiddens=500, sigma=0.02)
-    X_BT, H_TBH = torch.randint(28, (2, 5)), torch.randn(5, 2, 500)
-    assert torch.equal(model.one_hot(X_BT), torch.eye(28)[X_BT.T])
-    expected = torch.einsum("tbh,hv->btv", H_TBH, model.W_hq) + model.b_q
-    torch.testing.assert_close(model.output_layer(H_TBH), expected)
-    logits_BTV, H_BH = model(X_BT)
-    assert (logits_BTV.shape, H_BH.shape) == ((2, 5, 28), (2, 500))
-    assert (model.rnn.W_xh.shape, model.rnn.W_hh.shape) == ((28, 500), (500, 500))
-    for weight in (model.rnn.W_xh, model.rnn.W_hh, model.W_hq):
-        assert weight.std().item() == pytest.approx(0.02, rel=0.05)
-        assert abs(weight.mean().item()) < 5 * 0.02 / weight.numel() ** 0.5
-    assert torch.equal(model.rnn.b_h, torch.zeros(500)) and torch.equal(model.b_q, torch.zeros(28))
-
-
-@settings(max_examples=20)
-@given(st.text("abc ", min_size=1, max_size=8), st.integers(0, 12), st.integers(0, 3))
-def test_predict_is_the_arg_max(prefix: str, num_preds: int, seed: int) -> None:
-    vocab = Vocab("abc ")
-    torch.manual_seed(seed)
-    model = RNNLMScratch(len(vocab), hiddens=8, sigma=1.0).double()
-    with torch.no_grad():
-        model.b_q[vocab.unk] = 100.0  # the likeliest of all, but never emitted
-    text = prefix
-    for _ in range(num_preds):
-        logits_V = model(torch.tensor([vocab[list(text)]]))[0][0, -1]
-        text += max("abc ", key=lambda character: logits_V[vocab[character]].item())
-    assert model.predict(prefix, num_preds, vocab) == text
 
 
 def few_windows(sample: Corpus) -> TimeMachine:

@@ -1,4 +1,3 @@
-import string
 import unicodedata
 from collections import Counter
 
@@ -13,7 +12,6 @@ from timemachine.config import Tokens
 from timemachine.errors import SettingError
 from timemachine.vocab import MAX_SYMBOLS, UNKNOWN, Vocab
 
-LETTERS = st.text(string.ascii_lowercase + " ", min_size=1)
 UNICODE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")).map(
     lambda text: unicodedata.normalize("NFC", text)
 )
@@ -23,16 +21,6 @@ def book_vocab(tokens: str, min_freq: int = 0) -> list[str]:
     """Return the book's idx_to_token (section 9.2.2) without reserved tokens."""
     token_freqs = sorted(Counter(tokens).items(), key=lambda x: x[1], reverse=True)
     return sorted({"<unk>", *[token for token, freq in token_freqs if freq >= min_freq]})
-
-
-@given(LETTERS, LETTERS)
-def test_letters_like_the_book(text: str, other: str) -> None:
-    vocab = Vocab.of(text)
-    assert vocab.idx_to_token == book_vocab(text)
-    assert vocab.encode(other).tolist() == vocab[list(other)]
-
-
-# --- Any characters ---
 
 
 @given(UNICODE, UNICODE, st.integers(1, 3))
