@@ -1,16 +1,26 @@
-"""The package without `-e`: the contents of the sdist, the tag of the wheel, and the programs with it."""
+"""The package without `-e`: the sdist, and the programs with the wheel; requirements.lock and uv.lock."""
 
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
 from tests.support.programs import Program, assert_succeeded
 from timemachine.config import REPOSITORY
+
+PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+LINES = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
+PINNED = {canonicalize_name(name): version for name, version in (it.split("==") for it in LINES if it[0] != "#")}
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +67,31 @@ def test_repository_of_an_installed_package(program: Path | str, folder: Path | 
     code += "from timemachine.config import REPOSITORY; print(REPOSITORY)"
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(REPOSITORY)
+
+
+# The locks, which `make lock` writes
+
+
+def test_lock_pins_each_dependency() -> None:
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        assert requirement.specifier.contains(PINNED[canonicalize_name(requirement.name)]), requirement
+
+
+def test_uv_lock() -> None:
+    """uv.lock has the versions of requirements.lock and the bounds of pyproject.toml, and names only PyPI."""
+    text = (REPOSITORY / "uv.lock").read_text(encoding="utf-8")
+    packages = tomllib.loads(text)["package"]
+    versions = {(package["name"], package.get("version")) for package in packages}
+    for requirement in map(Requirement, PROJECT["dependencies"]):
+        assert (name := canonicalize_name(requirement.name), PINNED[name]) in versions, requirement
+    (ours,) = (package for package in packages if package["name"] == PROJECT["name"])
+    locked = {
+        (entry["name"], SpecifierSet(entry.get("specifier", "")), entry.get("marker"))
+        for entry in ours["metadata"]["requires-dist"]
+    }
+    bounds = set()
+    for extra, requirements in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items():
+        marker = f"extra == '{extra}'" if extra else None
+        bounds |= {(canonicalize_name(r.name), r.specifier, marker) for r in map(Requirement, requirements)}
+    assert locked == bounds, "run make lock"
+    assert set(re.findall(r'"https?://([^/"]+)', text)) == {"pypi.org", "files.pythonhosted.org"}
