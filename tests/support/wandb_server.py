@@ -36,10 +36,9 @@ class ArrivedRun:
 
 
 class WandbServer:
-    """Serve inside the context. With `refuses`, reject every request."""
+    """Serve inside the context. A request that is not among the `operations` is refused."""
 
-    def __init__(self, refuses: bool = False) -> None:
-        self.refuses = refuses
+    def __init__(self) -> None:
         self.runs: dict[str, ArrivedRun] = {}  # by W&B's ID
         self.views: list[Json] = []
         self.unknown: list[str] = []  # unknown requests, so that tests detect new requests of a newer client
@@ -49,7 +48,7 @@ class WandbServer:
         self.url = f"http://127.0.0.1:{self._http.server_port}"
         teams: Json = {"edges": [{"node": {"name": ENTITY}}]}
         user = {"id": ENTITY, "entity": ENTITY, "username": ENTITY, "email": "", "flags": "{}", "teams": teams}
-        self._operations: dict[str, Callable[[Json], Json]] = {
+        self.operations: dict[str, Callable[[Json], Json]] = {
             "Viewer": lambda _: {"viewer": user},
             "GetDefaultEntity": lambda _: {"viewer": user},
             "ServerFeaturesQuery": lambda _: {"serverInfo": {"features": []}},
@@ -85,7 +84,7 @@ class WandbServer:
         if path == "/graphql":
             asked = json.loads(body)
             name = asked.get("operationName") or re.findall(r"\b(?:query|mutation)\s+(\w+)", asked["query"])[0]
-            return {"data": self._operations[name](asked.get("variables") or {})}
+            return {"data": self.operations[name](asked.get("variables") or {})}
         if match := re.fullmatch(r"/files/[^/]+/[^/]+/([^/]+)/file_stream", path):
             run, sent = self.runs[match[1]], json.loads(body)
             if lines := sent.get("files", {}).get("wandb-history.jsonl"):  # a repeated request replaces its rows
@@ -177,12 +176,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         status, answer = 400, {"errors": [{"message": "the stand-in for W&B's server refuses this"}]}
-        if not self.wandb.refuses:
-            try:
-                with self.wandb.lock:
-                    status, answer = 200, self.wandb.answer(self.path, body)
-            except Exception:  # the client would retry if the connection closed without an answer
-                self.wandb.unknown.append(f"{traceback.format_exc()}\n{self.path}\n{body.decode(errors='replace')}")
+        try:
+            with self.wandb.lock:
+                status, answer = 200, self.wandb.answer(self.path, body)
+        except Exception:  # the client would retry if the connection closed without an answer
+            self.wandb.unknown.append(f"{traceback.format_exc()}\n{self.path}\n{body.decode(errors='replace')}")
         sent = json.dumps(answer).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(sent)))

@@ -60,6 +60,6 @@ def test_a_workspace_draws_existing_names(
 
 
 def test_a_refusal_is_one_line(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    wandb_server.refuses = True
+    wandb_server.operations.clear()
     with pytest.raises(SystemExit, match=r"^error: project=a: [^\n]*$"):
         run(monkeypatch, "project=a")
