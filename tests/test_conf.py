@@ -129,13 +129,6 @@ def test_overlays_change_the_run(typed: str) -> None:
     assert cfg.trainer != book.trainer and cfg.trainer.keys() == book.trainer.keys()
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local", "submitit_slurm"])
-def test_launchers_compose(launcher: str) -> None:
-    if launcher.startswith("submitit"):
-        pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    assert composed(f"hydra/launcher={launcher}")
-
-
 EXERCISES = [("none", name) for name in choices("exercise")]
 EXERCISES += [("next_edition", name) for name in choices("grid/full/next_edition")]
 

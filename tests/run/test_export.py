@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.run.test_load import SUMMARY, VOCAB, saved
+from tests.run.test_load import SUMMARY, VOCAB, Mine, saved
 from tests.support.programs import Program
 from timemachine.decoding import continue_text
 from timemachine.kernels.language_model import FusedRNNLM
@@ -16,7 +16,6 @@ from timemachine.regularized.language_model import RegularizedRNNLM
 from timemachine.run.export import load_step
 from timemachine.run.load import export_model
 from timemachine.sampling import Truncation, decode
-from timemachine.vocab import Vocab
 
 EMBEDDING: dict[str, Any] = {"input": "embedding", "embedding_dim": 5}
 TIED = {"input": "embedding", "embedding_dim": 8, "embedding_sigma": 0.7, "tie_weights": True}
@@ -28,13 +27,9 @@ ASKED: list[tuple[Any, ...]] = [
 ]
 
 
-class Mine(FusedRNNLM):
-    """A user's own class."""
-
-
-def exported(folder: Path, model: RNNLMScratch, vocab: Vocab = VOCAB) -> Path:
+def exported(folder: Path, model: RNNLMScratch) -> Path:
     folder.mkdir(exist_ok=True)
-    export_model(folder / "model.safetensors", model, vocab, SUMMARY)
+    export_model(folder / "model.safetensors", model, VOCAB, SUMMARY)
     return folder
 
 
@@ -57,7 +52,7 @@ def test_same_text_as_with_the_model(kind: Any, network: Any, dtype: torch.dtype
      FusedRNNLM(len(VOCAB), 3).half()],
     ids=["another cell", "a class of a user", "another vocabulary", "16 bits"],
 )  # fmt: skip
-def test_what_takes_the_model(model: FusedRNNLM, tmp_path: Path) -> None:
+def test_what_takes_the_model(model: RNNLMScratch, tmp_path: Path) -> None:
     assert load_step(exported(tmp_path / "run", model)) is None
 
 

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,12 +39,8 @@ def saved(folder: Path, changes: dict[str, Any] | None = None, step: int = 3) ->
     """Save the relevant parts of a checkpoint like Lightning."""
     path = folder / "run" / "checkpoints" / "last.ckpt"
     text: Any = {"tokens": VOCAB.idx_to_token, "kind": "letters", "sha256": "0"}
-    state: dict[str, Any] = {
-        "state_dict": MODEL.state_dict(),
-        "hyper_parameters": dict(MODEL.hparams),
-        "TimeMachine": text,
-    }
-    state |= {"class": name_of(RNNLMScratch), "global_step": step}
+    state: dict[str, Any] = {"class": name_of(RNNLMScratch), "global_step": step, "TimeMachine": text}
+    state |= {"state_dict": MODEL.state_dict(), "hyper_parameters": dict(MODEL.hparams)}
     AtomicCheckpointIO(path.parent).save_checkpoint(state | (changes or {}), path)
     return path
 
@@ -79,8 +74,6 @@ def test_own_class_has_to_be_named(tmp_path: Path) -> None:
         assert_rejected(run, "Mine")
         assert_rejected(run, "Mine", RNNLMScratch)
         assert type(load_model(run, Mine)[0]) is Mine
-    with pytest.raises(SettingError, match="Mine"):
-        load_initial_weights(str(tmp_path / "run"), FusedRNNLM(len(VOCAB), hiddens=3), VOCAB)
     assert_rejected(saved(tmp_path, {"class": "antigravity.RNN"}), "antigravity")
 
 
@@ -138,22 +131,16 @@ def test_initial_weights_of_other_symbols(tmp_path: Path) -> None:
         load_initial_weights(str(path), MODEL, Vocab("abd "))
 
 
-SMALL = ("trainer.max_epochs=1", "trainer.enable_checkpointing=false", "data.num_train=2000", "seed=3")
-WITHOUT_CHECKPOINTS = ("~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "logger=csv")
-
-
 @pytest.mark.usefixtures("quick_calls")
-def test_load_run_and_export(sample: Corpus) -> None:
+def test_load_run(sample: Corpus) -> None:
     Path("text.txt").write_text(sample.characters)
-    typed = (*SMALL, *WITHOUT_CHECKPOINTS, "data.corpus=text.txt", "data.start=700", "hydra.run.dir=run")
-    assert call_program("train.py", *typed).returncode == 0
-    Path("alone").mkdir()
-    shutil.copy("run/model.safetensors", "alone")
-    continuation = Path("run/sample.txt").read_text()
+    typed = ["data.corpus=text.txt", "data.start=700", "data.num_train=2000", "seed=3", "trainer.max_epochs=1"]
+    typed += ["logger=csv", "~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "hydra.run.dir=run"]
+    assert call_program("train.py", *typed, "trainer.enable_checkpointing=false").returncode == 0
     data = TimeMachine(num_train=2000, start=700, corpus=sample, seed=3)
     (X_BT, _), *_ = data.train_dataloader()
     run = timemachine.load_run("run")
-    assert run.model.predict("it has", 20, run.vocab) + "\n" == continuation and not run.model.training
+    assert run.model.predict("it has", 20, run.vocab) + "\n" == Path("run/sample.txt").read_text()
     assert torch.equal(next(iter(run.data.train_dataloader()))[0], X_BT) and run.data.splits == data.splits
     assert run.folder == Path("run") and run.settings["seed"] == 3
     assert len(run.curves) == 1 and run.summary["metrics"].items() >= run.curves[0].items()
@@ -161,7 +148,6 @@ def test_load_run_and_export(sample: Corpus) -> None:
     for name, row in zip(("val", "test"), rows[1:], strict=True):
         assert row.window
         assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
-    assert call_program("generate.py", "run=alone/model.safetensors").stdout == continuation
     assert write_page("run=run").is_file()
     Path("text.txt").write_text("another text " * 99)
     with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: "):
