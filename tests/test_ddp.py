@@ -1,13 +1,11 @@
 """Several processes give the same run as one, started by Lightning or torchrun."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.programs import DEADLINE, Program, assert_succeeded, call_program
+from tests.support.programs import Program, assert_succeeded, call_program
 from tests.support.runs import rows, summary
 from timemachine.config import REPOSITORY
 
@@ -57,12 +55,10 @@ def test_lightning(program: Program, alone: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_torchrun_idle_ranks(alone: Path, tmp_path: Path) -> None:
+def test_torchrun_idle_ranks(program: Program, alone: Path, tmp_path: Path) -> None:
     """The last batch of the validation has 784 windows, not a multiple of three. All processes share a folder."""
-    torchrun = str(Path(sys.executable).with_name("torchrun"))
-    command = [torchrun, "--standalone", "--nproc_per_node=3", str(REPOSITORY / "train.py"), *TRAINING]
-    command += ["trainer=ddp_cpu", "trainer.devices=3"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE)
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3", str(REPOSITORY / "train.py"))
+    done = program(*torchrun, *TRAINING, "trainer=ddp_cpu", "trainer.devices=3")
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("outputs/*")
     assert done.stdout.count("\ncontinuation  ") == 1

@@ -1,16 +1,14 @@
 """The diffs in src/timemachine/extending.md, applied to a copy of the repository."""
 
-import csv
-import json
-import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.programs import run_program
+from tests.support.runs import rows, summary
 from timemachine.config import REPOSITORY
 
 PAGE = (REPOSITORY / "src/timemachine/extending.md").read_text(encoding="utf-8")
@@ -38,11 +36,9 @@ def apply(diff: str, folder: Path, *options: str) -> subprocess.CompletedProcess
     return subprocess.run(command, input=diff, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def python(copy: Path, *arguments: str) -> str:
-    """Run Python with the copy's modules, in its folder, and return the output."""
-    environment = os.environ | {"PYTHONPATH": str(copy / "src")}
-    command = [sys.executable, *arguments]
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+def run(copy: Path, name: str, *arguments: str) -> str:
+    """Run a program with the copy's modules, in its folder, and return the output."""
+    done = run_program(str(copy / name), *arguments, cwd=copy, PYTHONPATH=str(copy / "src"))
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -70,25 +66,23 @@ def test_extensions_in_all_programs(setting: str, again: str, copy: Path) -> Non
     """`again`: settings to repeat when the run resumes, which never builds a user's class from its folder."""
     folder, repeated = re.split("[ =]", setting)[1], again.split()
     own = [argument for argument in repeated if argument.startswith("model.")]
-    python(copy, "train.py", *SMALL, *setting.split(), *repeated, f"hydra.run.dir={folder}")
-    python(copy, "train.py", f"resume={folder}", *repeated, "logger=csv", "trainer.max_epochs=3")
-    with (copy / folder / "metrics.csv").open(newline="") as file:
-        epochs = list(csv.DictReader(file))
-    bits = [float(row["val/bits"]) for row in epochs]
-    assert [2**bit for bit in bits] == pytest.approx([float(row["val/perplexity"]) for row in epochs])
+    run(copy, "train.py", *SMALL, *setting.split(), *repeated, f"hydra.run.dir={folder}")
+    run(copy, "train.py", f"resume={folder}", *repeated, "logger=csv", "trainer.max_epochs=3")
+    epochs, about = rows(copy / folder / "metrics.csv"), summary(copy / folder)
+    bits = [row["val/bits"] for row in epochs]
+    assert [2**bit for bit in bits] == pytest.approx([row["val/perplexity"] for row in epochs])
     assert len(epochs) == 3
-    assert "halve_rate" not in again or [float(row["lr"]) for row in epochs] == [1, 0.5, 0.25]
-    summary = json.loads((copy / folder / "summary.json").read_text())
-    assert summary["metrics"]["val/bits"] == bits[-1]
-    assert summary["settings"]["model"]["momentum"] == (0.9 if "momentum" in setting else 0)
+    assert "halve_rate" not in again or [row["lr"] for row in epochs] == [1, 0.5, 0.25]
+    assert about["metrics"]["val/bits"] == bits[-1]
+    assert about["settings"]["model"]["momentum"] == (0.9 if "momentum" in setting else 0)
     sample = (copy / folder / "sample.txt").read_text()  # by the book's predict, through the model
-    assert python(copy, "generate.py", f"run={folder}", *own) == sample
-    assert "test" in python(copy, "evaluate.py", f"run={folder}", *own)
+    assert run(copy, "generate.py", f"run={folder}", *own) == sample
+    assert "test" in run(copy, "evaluate.py", f"run={folder}", *own)
 
 
 @pytest.mark.slow
 def test_a_new_exercise(copy: Path) -> None:
-    printed = python(copy, "train.py", "exercise=seeds", *SMALL, "hydra.launcher.n_jobs=1")
+    printed = run(copy, "train.py", "exercise=seeds", *SMALL, "hydra.launcher.n_jobs=1")
     assert "How much of a perplexity is chance?" in printed and "train/perplexity" in printed
     (sweep,) = (copy / "sweeps/seeds").iterdir()
     assert (sweep / "figure.png").is_file() and (sweep / "report.md").is_file()

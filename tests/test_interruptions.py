@@ -10,19 +10,18 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import Running, running
-from tests.support.programs import Done, Program, assert_succeeded, call_program
+from tests.support.programs import TINY, Done, Program, assert_succeeded, call_program
 from tests.support.runs import epochs, summary, what_is_left
 from timemachine.page.epochs import EPOCH_WEIGHTS
+from timemachine.run.jobs import read_job
 from timemachine.run.record import is_running
 
 KILLS = int(os.environ.get("KILLS", 3))  # make torture: 100
-SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
-SHORT += ["model.hiddens=8", "model.lr=2", "logger=csv"]
+SHORT = [*TINY, "model.lr=2"]
 ALONE = [*SHORT, "hydra.run.dir='the run'"]  # with a space, for the commands of other processes
 REGULARIZED = ["model=regularized", "model.optimizer=adamw", "model.lr=0.01", "model.carry_state=true"]
 REGULARIZED += ["model.schedule=cosine", "model.input_dropout=0.1", "model.output_dropout=0.1", "data.batch_size=16"]
 SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep"]
-ENDLESS = "trainer.max_epochs=100000"
 
 
 def two_more_epochs(run: Running, folder: Path) -> None:
@@ -32,7 +31,7 @@ def two_more_epochs(run: Running, folder: Path) -> None:
 
 def interrupt(number: signal.Signals, folder: Path, *arguments: str) -> str:
     """Start or resume a run, send it a signal after two epochs, check its end, and return its output."""
-    with running(folder, *arguments, ENDLESS) as run:
+    with running(folder, *arguments, "trainer.max_epochs=100000") as run:
         two_more_epochs(run, folder / "the run")
         run.process.send_signal(number)
         code, output, errors = run.ended()
@@ -106,3 +105,21 @@ def test_a_sweep(sweep: list[str], tmp_path: Path, program: Program) -> None:
     assert not (tmp_path / "sweep/1/metrics.csv").exists() or "hydra/launcher=joblib" in sweep
     assert_succeeded(program("train.py", *command))
     assert {epochs(table.parent) for table in tmp_path.glob("sweep/*/metrics.csv")} == {150}
+
+
+@pytest.mark.slow
+def test_killed_worker(program: Program, tmp_path: Path) -> None:
+    """The sweep fails, and the repeated command completes its jobs."""
+    jobs = [tmp_path / "sweep" / job for job in "012"]
+    command = [*SWEEP, "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=200"]
+    with running(tmp_path, *command) as sweep:
+        sweep.wait_until(lambda: all(epochs(job) >= 2 for job in jobs[:2]))
+        assert read_job(jobs[0]).status == "running"
+        worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
+        os.kill(worker, signal.SIGKILL)
+        code, *_ = sweep.ended()
+        sweep.wait_for_its_processes()
+    assert code == 1
+    assert all(read_job(job).status == "failed" and 0 < epochs(job) < 200 for job in jobs[:2])
+    assert_succeeded(program("train.py", *command))
+    assert {(summary(job)["status"], epochs(job)) for job in jobs} == {("completed", 200)}

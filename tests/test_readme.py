@@ -1,11 +1,8 @@
 """Every command, example and link of the Markdown pages."""
 
-import csv
 import importlib.util
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +13,8 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
-from tests.support.programs import DEADLINE, Program, assert_succeeded
+from tests.support.programs import Program, assert_succeeded
+from tests.support.runs import table
 from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
 
 FOLDERS = (".", "conf", "src/timemachine", "sweeps", "tests")
@@ -91,29 +89,22 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     instantiate(config.model, vocab_size=len(data.vocab), _convert_="all")
 
 
-def run(folder: Path, *command: str) -> str:
-    done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True, timeout=DEADLINE)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 def example(page: str) -> str:
     """Return the first example in Python of a page."""
     return str(re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)[0])
 
 
 @pytest.mark.slow
-def test_python_example_against_train_py(tmp_path: Path) -> None:
+def test_python_example_against_train_py(tmp_path: Path, program: Program) -> None:
     """Two epochs of each give the same bits. Python prints enough digits of a float to restore it."""
     small = example("README.md").replace("max_epochs=100", "max_epochs=2, enable_progress_bar=False")
     assert small != example("README.md") and "seed_everything(0)" in small
     names = ("train/perplexity", "val/perplexity")
     shown = f"\nprint(*(float(trainer.callback_metrics[name]) for name in {names}))"
-    sample, ours = run(tmp_path, "-c", small + shown).splitlines()[-2:]
+    sample, ours = program("-c", small + shown).stdout.splitlines()[-2:]
     short = ("trainer.max_epochs=2", "trainer.limit_test_batches=0", "logger=csv", "hydra.run.dir=run")
-    run(tmp_path, str(REPOSITORY / "train.py"), *short)
-    with (tmp_path / "run/metrics.csv").open(newline="") as file:
-        last = list(csv.DictReader(file))[-1]
+    assert_succeeded(program("train.py", *short))
+    last = table(tmp_path / "run/metrics.csv")[-1]
     assert ours.split() == [last[name] for name in names]
     assert sample == (tmp_path / "run/sample.txt").read_text().rstrip("\n") and sample.startswith("it has")
 
@@ -128,5 +119,5 @@ def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
 
 
 @pytest.mark.slow
-def test_ngrams_example(novels: Path, tmp_path: Path) -> None:
-    assert "3-gram: validation 7.85, rest 9.42" in run(tmp_path, "-c", example("sweeps/README.md"))
+def test_ngrams_example(novels: Path, program: Program) -> None:
+    assert "3-gram: validation 7.85, rest 9.42" in program("-c", example("sweeps/README.md")).stdout

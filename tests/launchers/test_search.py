@@ -1,12 +1,12 @@
 """`hydra/sweeper=search` and `optuna`: Hydra's Optuna sweeper, with one job per trial."""
 
-import csv
 from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
 from tests.support.programs import Program, assert_succeeded
+from tests.support.runs import table
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
 
@@ -17,8 +17,7 @@ SMALL += ["logger=csv", "hydra.sweeper.n_jobs=1"]
 def jobs(program: Program, folder: Path, *arguments: str) -> list[dict[str, str]]:
     """Run a search in the folder and return the rows of its summary.csv."""
     assert_succeeded(program("train.py", "-m", *SMALL, f"hydra.sweep.dir={folder}", *arguments))
-    with (folder / "summary.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    return table(folder / "summary.csv")
 
 
 def test_seed_and_bounds_of_a_search(program: Program, tmp_path: Path) -> None:

@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.programs import Program, call_program
+from tests.support.programs import TINY, Program, assert_succeeded, call_program
 from tests.support.runs import summary, what_is_left
 from timemachine import load_sweep
 
-SHORT = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
-SHORT += ["model.hiddens=8", "logger=csv", "trainer=cpu"]
-SWEEP = ("-m", *SHORT, "hydra.sweep.dir=sweep", "trainer.max_epochs=2", "trainer.gradient_clip_val=null")
+SWEEP = ("-m", *TINY, "trainer=cpu", "hydra.sweep.dir=sweep", "trainer.max_epochs=2", "trainer.gradient_clip_val=null")
 JOBS = "model.lr=1,1e30,-1,2"  # the second diverges, the third fails
 
 
@@ -73,3 +71,13 @@ def test_jobs_of_several_processes(program: Program, tmp_path: Path) -> None:
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert {summary(tmp_path / "sweep" / job)["settings"]["seed"] for job in "0123"} == {7}
     assert rows[0]["val/perplexity"] == pytest.approx(rows[2]["val/perplexity"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_submitit_local(program: Program, tmp_path: Path) -> None:
+    pytest.importorskip("submitit")
+    for folder, launcher in (("here", "basic"), ("local", "submitit_local")):
+        where = (f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}")
+        assert_succeeded(program("train.py", "-m", *TINY, "trainer=cpu", "trainer.max_epochs=1", "seed=0,1", *where))
+    for job in "01":
+        assert what_is_left(tmp_path / "local" / job) == what_is_left(tmp_path / "here" / job)

@@ -19,16 +19,7 @@ from timemachine.regularized.language_model import RegularizedRNNLM
 from timemachine.regularized.teacher import TaughtTimeMachine
 from timemachine.run import tables
 from timemachine.run.console import silence
-
-
-class Logs(Callback):
-    """Log a number in a hook with `self.log`: the index of the batch, or 1."""
-
-    def __init__(self, hook: str, name: str) -> None:
-        def log(trainer: Any, module: Any, *batch: Any) -> None:
-            module.log(name, float(batch[-1]) if batch else 1.0)
-
-        setattr(self, hook, log)
+from timemachine.run.rows import final_numbers
 
 
 def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
@@ -47,8 +38,14 @@ def test_own_metrics_are_in_epochs(sample: Corpus, tmp_path: Path) -> None:
             self.log("both", float(batch_idx), on_step=True, on_epoch=True)
             return super().training_step(batch, batch_idx)
 
-    logs = [Logs("on_train_batch_end", "last"), Logs("on_validation_epoch_end", "val/own")]
-    fit(tmp_path, Model(28, hiddens=4), data_of(sample), logs, max_epochs=2, val_check_interval=2)
+    class Logs(Callback):
+        def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+            module.log("last", float(batch_idx))
+
+        def on_validation_epoch_end(self, trainer: Any, module: Any) -> None:
+            module.log("val/own", 1.0)
+
+    fit(tmp_path, Model(28, hiddens=4), data_of(sample), [Logs()], max_epochs=2, val_check_interval=2)
     steps, epochs = rows(tmp_path / "steps.csv"), rows(tmp_path / "metrics.csv")
     mean = (0 * 64 + 1 * 64 + 2 * 64 + 3 * 64 + 4 * 54) / 310  # Lightning weights batches by their number of windows
     found = [(row["last"], row["both_step"], row.get("both_epoch"), row.get("val/own")) for row in epochs]
@@ -72,6 +69,34 @@ def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch
     fit(tmp_path, model, data, [Clock()], max_epochs=2, val_check_interval=2)
     ends = [row for row in rows(tmp_path / "metrics.csv") if "chars_per_second" in row]
     assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
+
+
+# The final numbers
+
+METRICS = """\
+epoch,step,val/perplexity,val/bits_per_byte,test/perplexity
+1,2,8.25,3.0,
+2,3,7.25,2.75,
+3,4,7.75,2.875,8.5
+"""
+STEPS = """\
+epoch,step,loss,grad_norm,grad_norm_clipped
+1,1,2.5,0.5,0.5
+1,2,2.25,1.25,1.0
+2,3,1.75,3.0,1.0
+3,4,1.5,0.25,0.25
+"""
+FINAL = {
+    "epoch": 3, "step": 4, "val/perplexity": 7.75, "val/bits_per_byte": 2.875, "test/perplexity": 8.5,
+    "best_val/perplexity": 7.25, "best_val/bits_per_byte": 2.75, "best_epoch": 2,
+    "clipped_steps": 2, "num_steps_done": 4, "largest_grad_norm": 3.0,
+}  # fmt: skip
+
+
+def test_final_numbers_and_best_epoch(tmp_path: Path) -> None:
+    (tmp_path / "metrics.csv").write_text(METRICS)
+    (tmp_path / "steps.csv").write_text(STEPS)
+    assert final_numbers(tmp_path) == FINAL
 
 
 # Loggers

@@ -21,6 +21,8 @@ from timemachine.config import REPOSITORY
 Done = subprocess.CompletedProcess[str]
 Program = Callable[..., Done]
 DEADLINE = 600  # in seconds, so that no test hangs
+TINY = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
+TINY += ["model.hiddens=8", "logger=csv"]
 
 
 def assert_succeeded(done: Done) -> None:
@@ -35,8 +37,8 @@ def assert_said(errors: str, line: str) -> None:
 
 
 def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Done:
-    """Run a program, or `-m` and a module, in a new process in the folder `cwd`, and wait for it."""
-    command = [name if name == "-m" else str(REPOSITORY / name), *arguments]
+    """Run a program, or `-m` and a module, or `-c` and code, in a new process in the folder `cwd`, and wait for it."""
+    command = [name if name.startswith("-") else str(REPOSITORY / name), *arguments]
     return subprocess.run(
         [sys.executable, *command],
         cwd=cwd,

@@ -37,12 +37,16 @@ def epochs(folder: Path) -> int:
     return path.read_text().count("\n") - 1 if path.exists() else 0
 
 
+def table(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table as texts."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def rows(path: Path) -> list[dict[str, float]]:
     """Return the numbers of a table without empty cells, or no rows if there is no table."""
-    if not path.exists():
-        return []
-    with path.open(newline="") as file:
-        return [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    found = table(path) if path.exists() else []
+    return [{name: float(value) for name, value in row.items() if value} for row in found]
 
 
 def summary(folder: Path) -> dict[str, Any]:
@@ -53,8 +57,7 @@ def summary(folder: Path) -> dict[str, Any]:
 
 def what_is_left(folder: Path) -> dict[str, Any]:
     """Return the tables of a run, without its speed, and its weights, to compare them bit for bit."""
-    with (folder / "metrics.csv").open(newline="") as file:
-        epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in csv.DictReader(file)]
+    epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in table(folder / "metrics.csv")]
     checkpoints = {}
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # there is no best checkpoint without validation
         state = torch.load(path, weights_only=True)
