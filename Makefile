@@ -73,7 +73,7 @@ lock: .venv/.ready-dev
 	uv lock $$(grep -vE $(BY_EXTRA) requirements.lock | sed 's/^/--upgrade-package /')
 
 notebook: .venv/.ready-dev$(LOCKS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.support.notebook
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
 
 numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers
