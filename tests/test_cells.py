@@ -28,14 +28,6 @@ class Recurrent(nn.Module):
         super().__init__()
         self.part = RNNScratch(num_inputs, num_hiddens, sigma)
 
-    def forward(self, inputs: Tensor, state_BS: Tensor | None = None) -> Any:
-        return self.part(inputs, state_BS)
-
-
-@pytest.fixture(autouse=True)
-def _recurrent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(CELLS, "recurrent", Recurrent)
-
 
 @pytest.mark.parametrize(
     ("network", "named"),
@@ -51,7 +43,8 @@ def _recurrent(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"tie_weights": True, "input": "embedding", "embedding_dim": 31}, "model.tie_weights=true"),
     ],
 )
-def test_what_a_model_rejects(network: dict[str, Any], named: str) -> None:
+def test_what_a_model_rejects(network: dict[str, Any], named: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CELLS, "recurrent", Recurrent)
     with pytest.raises(SettingError, match=rf"^{re.escape(named)}: [^\n]*$"):
         FusedRNNLM(5, **network)
 
@@ -157,6 +150,6 @@ def check_cell(model: RNNLMScratch, num_steps: int = 7) -> None:
     assert_close(last_BS, state_BS)
 
 
-@pytest.mark.parametrize("cell", [*CELLS, "recurrent"])
+@pytest.mark.parametrize("cell", CELLS)
 def test_properties_of_each_cell(cell: str) -> None:
     check_cell(RNNLMScratch(28, hiddens=64, sigma=1.0, cell=cell))
