@@ -36,7 +36,7 @@ class Sweep(Callback):
     """
 
     def __init__(self) -> None:
-        self.num_jobs, self.started = 0, 0.0  # 0 if unknown; the time of the first job
+        self.num_jobs, self.started = 0, 0.0  # 0 if unknown; the time of the sweep's start
         self.varied: set[str] = set()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -91,8 +91,11 @@ class Sweep(Callback):
         val = message if not job.has_ended else f"validation {short(job.metrics.get('val/perplexity', math.nan))}"
         of = left = ""
         if self.num_jobs:
-            # Jobs start in this order, so about `number` of them have ended.
-            minutes = (time.time() - self.started) / 60 / number * (self.num_jobs - number)
+            # Jobs start in this order, so about `number` of them have ended. Hydra checks the settings of all jobs,
+            # which takes minutes for a thousand, before it starts the first one, which writes this folder.
+            first = Path(config.hydra.sweep.dir, "0", ".hydra")
+            started = max(self.started, first.stat().st_mtime) if first.exists() else self.started
+            minutes = (time.time() - started) / 60 / number * (self.num_jobs - number)
             of, left = f" of {self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
         print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {val}".rstrip() + left)
         if error:
