@@ -1,44 +1,61 @@
-"""The exercise on cells, and the choice of a learning rate."""
+"""The exercise on cells, and the choice of settings on the validation text."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from pandas import DataFrame
 
 from timemachine.exercises import cells
-from timemachine.exercises.comparison import at_best_rate
+from timemachine.exercises.comparison import at_best
 
-MODELS = {("rnn", 12): 800, ("gru", 6): 790, ("lstm", 5): 920, ("deep_rnn", 7): 810, ("rnn", 48): 5000}  # parameters
+MODELS = {("rnn", 12): 800, ("gru", 6): 790, ("lstm", 5): 920, ("rnn", 48): 5000}  # parameters
+LEADS = {"slow": 0.2, "best": 0.05}  # of the GRU and the LSTM
+GAINS = {"rnn": 0.25, "gru": 0.1, "lstm": 0.1}  # of the best factor, 10
 
 
 def jobs() -> DataFrame:
-    """Return runs at two rates: on validation 0.01 is better, on the rest of the text 0.1. Excerpts differ most."""
+    """Return runs at two factors and rates: on validation a rate of 0.01 is better, on the rest 0.1 seems so."""
     return DataFrame(
-        {"status": "completed", "seed": start, "data.start": start, "model.cell": cell, "model.hiddens": hiddens,
-         "model.lr": rate, "parameters": parameters,
+        {"status": "completed", "seed": start, "data.start": start, "trainer.max_steps": 100, "model.cell": cell,
+         "model.hiddens": hiddens, "model.forget_bias": 0.0, "model.lr": rate, "model.input_lr_factor": factor,
+         "parameters": parameters,
          "stream/val/perplexity": np.exp(2 + start / 4000 - less + worse),
          "stream/test/perplexity": np.exp(2.2 + start / 4000 - less - 3 * worse)}
-        for number, ((cell, hiddens), parameters) in enumerate(MODELS.items())
+        for (cell, hiddens), parameters in MODELS.items()
         for rate, worse in ((0.01, 0), (0.1, 0.1))
+        for factor in (1, 10)
         for start in (0, 4000, 8000)
-        for less in [number * (0.1 + start % 3 / 1000)]
+        for less in [(cell != "rnn") * 0.2 + (factor == 10) * GAINS[cell] + (cell == "gru") * start / 4e6]
     )  # fmt: skip
 
 
-def test_cells_of_one_size_are_compared() -> None:
-    table = cells.table(jobs()).reset_index()
-    assert (table["rate"] == 0.01).all() and (table["excerpts"] == 3).all()
-    differences = table.set_index(["cell", "units"])[[cells.VERSUS, ""]]
-    for number, (cell, hiddens) in enumerate((("GRU", 6), ("LSTM", 5), ("deep RNN", 7)), 1):
-        difference, word = differences.loc[(cell, hiddens)]
-        assert float(difference.split()[0]) == pytest.approx(-0.101 * number, abs=1e-3) and word == "lower"
-    assert differences.loc["RNN"].isna().all(axis=None)
+def test_leads_and_gains() -> None:
+    rows = cells.table(jobs()).reset_index()
+    assert (rows["rate"] == 0.01).all() and (rows["runs"] == 3).all() and len(rows) == 8
+    by_model = rows.set_index(["cell", "units", "factor"])
+    for cell, units in (("GRU", 6), ("LSTM", 5)):
+        for factor, lead in ((1, LEADS["slow"]), (10, LEADS["best"])):
+            assert float(by_model.loc[(cell, units, factor), "lead"].strip("*").split()[0]) == pytest.approx(
+                lead, abs=2e-3
+            )
+        assert by_model.loc[(cell, units, 10), "left"].startswith("25%")
+    assert float(by_model.loc[("RNN", 12, 10), "gain"].strip("*").split()[0]) == pytest.approx(GAINS["rnn"])
+    assert pd.isna(by_model.loc[("RNN", 48, 1), "lead"])
 
 
-def test_a_rate_needs_every_excerpt() -> None:
+def test_share_needs_a_lead() -> None:
+    runs = jobs()
+    worse = (runs["model.cell"] == "gru") & (runs["data.start"] == 0) & (runs["model.input_lr_factor"] == 1)
+    runs.loc[worse, "stream/test/perplexity"] = 1000.0
+    assert {key[-1] for key in cells.shares(cells.losses(cells.chosen(runs), "data.start"))} == {"LSTM"}
+    assert cells.figure(runs).axes
+
+
+def test_a_choice_needs_every_excerpt() -> None:
     """The rate at which a run diverged is not chosen, although the others of its runs are better."""
     runs = jobs()[lambda rows: rows["model.cell"] == "rnn"]
     fast = runs["model.lr"] == 0.1
     runs.loc[fast, "stream/val/perplexity"] = 1.0
     runs.loc[fast & (runs["data.start"] == 0), "status"] = "diverged"
-    best = at_best_rate(runs, ["model.hiddens"], "stream/val/perplexity")
-    assert [*best.groupby("model.hiddens")["model.lr"].unique()] == [[0.01], [0.01]] and len(best) == 6
+    best = at_best(runs, ["model.lr"], ["model.hiddens"], "stream/val/perplexity")
+    assert [*best.groupby("model.hiddens")["model.lr"].unique()] == [[0.01], [0.01]] and len(best) == 12

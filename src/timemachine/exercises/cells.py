@@ -1,67 +1,157 @@
-"""Chapter 10: Do gates help, at equal numbers of parameters and updates?"""
+"""Chapter 10: How much of a gate's gain is a learning rate?
+
+A cell leads if its loss on the rest of the text is lower than the loss of the RNN with as many parameters. The lead is
+measured twice: with one learning rate for all weights, and with a factor on the rate of the input weights, which is
+chosen for each model together with the rate.
+"""
+
+from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
-from pandas import DataFrame
+from matplotlib.ticker import PercentFormatter
+from pandas import DataFrame, Series
 
-from timemachine.exercises.comparison import at_best_rate, compare, estimate, verdicts
-from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.exercises.comparison import Estimate, at_best, compare, estimate, holm
+from timemachine.exercises.drawing import lines, panels, plain_numbers, points_by_place
 from timemachine.exercises.stream import PARTS
 from timemachine.run.console import CELL_NAMES
 
-SETTINGS = ("model.cell", "model.hiddens", "model.lr")
+FACTOR, RATE = "model.input_lr_factor", "model.lr"
+MODEL = ["trainer.max_steps", "model.cell", "model.hiddens", "model.forget_bias"]
+SETTINGS = (*MODEL, FACTOR, RATE)
 SETUP = """
 All models are trained with AdamW on 90% of the novel, in batches of 32 windows. Perplexities are of the text read as
-one stream. Each excerpt is a rotation of the text with a different held-out part and a different seed. A row shows the
-learning rate with the lowest mean validation perplexity over the excerpts; the rest of the text was not used for this
-choice. Differences are paired by excerpt. Holm's correction applies to the last column, not to the ± intervals."""
-CAPTION = "Each cell at the rate chosen on validation. Points: excerpts; bars: means."
+one stream. Each excerpt is a rotation of the text with a different held-out part and a different seed. Factor: the
+learning rate of the first layer's input weights divided by the rate of all other weights. Each model has two rows:
+with a factor of 1, and with the best one. Rates and factors have the lowest mean validation loss over the excerpts;
+the rest of the text was not used for this choice. Lead: the RNN's loss minus the cell's, both with a factor of 1 or
+both with their best ones, in nats per character, paired by excerpt. Gain: the loss with a factor of 1 minus the loss
+with the best one. Bold: significant after Holm's correction over all leads and gains. Left: the lead with the best
+factors as a share of the lead with a factor of 1."""
+CAPTION = (
+    "Perplexity of the rest of the text by factor, at the rates chosen on validation; last, the share of the lead over "
+    "the RNN that is left with the best factors. Points: excerpts; bars: means."
+)
 NAMES = {cell: name.partition(" ")[2] for cell, name in CELL_NAMES.items()}  # without the article
-PLAIN, VERSUS = "RNN", "rest vs. RNN, nats"
-FORMATS = {"parameters": ",.0f"}
-KEY = ["size", "parameters", "cell", "units", "rate"]
+PLAIN, GATED = "RNN", ("GRU", "LSTM")
+GROUP = ["updates", "size"]  # models that are compared
+INPUTS = ["slow", "best"]  # inputs with a factor of 1 and with the best one
 EQUAL = 1.25  # largest ratio of parameters between models of one size
+FORMATS = {"updates": ",.0f", "parameters": ",.0f"}
 
 
 def table(jobs: DataFrame) -> DataFrame:
-    """Return the perplexity of each cell and size at its best rate, compared with the RNN of the same size."""
-    runs = _runs(jobs)
-    groups = runs.groupby(KEY, sort=False)
-    rows = DataFrame({"excerpts": groups.size()} | {name: groups[part].agg(estimate) for part, name in PARTS.items()})
-    nats = runs.pivot_table("test nats", "data.start", KEY)
-    plain = {key[0]: nats[key] for key in nats if key[2] == PLAIN}
-    gains = {key: compare(nats[key], plain[key[0]]) for key in nats if key[2] != PLAIN and key[0] in plain}
-    rows[[VERSUS, ""]] = DataFrame(verdicts(gains), index=[VERSUS, ""]).T
-    return rows.droplevel("size")
+    """Return each model's perplexity with a factor of 1 and with the best one, its lead over the RNN, and its gain."""
+    return compared(chosen(jobs), "data.start")
+
+
+def compared(runs: DataFrame, by: str) -> DataFrame:
+    """Return the table of the chosen runs, which are paired by the column `by`."""
+    nats, rows = losses(runs, by), runs.groupby([*GROUP, "cell", "inputs"], sort=False)
+    columns: dict[str, Any] = {name: rows[name].first() for name in ("parameters", "units", "factor", "rate")}
+    columns |= {"runs": rows.size()} | {name: rows[part].agg(estimate) for part, name in PARTS.items()}
+    differences = {("lead", *key): one for key, one in leads(nats).items()}
+    differences |= {("gain", *key): one for key, one in gains(nats).items()}
+    claimed = holm(differences)
+    for name in ("lead", "gain"):
+        texts = {key[1:]: f"**{one:+.3f}**" if claimed[key] else f"{one:+.3f}" for key, one in differences.items()
+                 if key[0] == name}  # fmt: skip
+        columns[name] = Series(texts, dtype=object)
+    left = {(*key, "best"): f"{estimate(values):.0%}" for key, values in shares(nats).items()}
+    columns["left"] = Series(left, dtype=object)
+    return DataFrame(columns).reindex(columns["runs"].index).droplevel(["size", "inputs"])
+
+
+def leads(nats: DataFrame) -> dict[tuple[Hashable, ...], Estimate]:
+    """Return the RNN's loss minus that of each other cell with the same inputs, by group, cell and inputs."""
+    plain = {key: (*key[:2], PLAIN, key[3]) for key in nats if key[2] != PLAIN}
+    return {key: compare(nats[rnn], nats[key]) for key, rnn in plain.items() if rnn in nats}
+
+
+def gains(nats: DataFrame) -> dict[tuple[Hashable, ...], Estimate]:
+    """Return the loss with a factor of 1 minus that with the best factor, by group, cell and inputs ("best").
+
+    Without models whose best factor is 1.
+    """
+    slow = {key: (*key[:3], "slow") for key in nats if key[3] == "best"}
+    return {key: compare(nats[one], nats[key]) for key, one in slow.items() if not nats[one].equals(nats[key])}
+
+
+def shares(nats: DataFrame) -> dict[tuple[Hashable, ...], Series]:
+    """Return the lead with the best factors as a share of the lead with a factor of 1, by group and cell.
+
+    A share has a value for each excerpt. Only of a lead whose interval is above zero: otherwise it means little.
+    """
+    led = leads(nats)
+    slow, best = ({key[:3]: nats[(*key[:2], PLAIN, inputs)] - nats[key] for key in led if key[3] == inputs}
+                  for inputs in INPUTS)  # fmt: skip
+    above = {key[:3] for key, one in led.items() if key[3] == "slow" and one.mean > one.half_width}
+    return {key: best[key] / lead for key, lead in slow.items() if key in above}
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the perplexity of the rest of the text on each excerpt: one place per size, one colour per cell."""
-    runs = _runs(jobs)
-    fig, ((axes,),) = panels()
-    spans = runs.groupby("size")["parameters"].agg(["min", "max"])
-    values = runs.groupby(["cell", "size"])["test"].agg(list)
-    series = {cell: [values.get((cell, size), []) for size in spans.index] for cell in runs["cell"].unique()}
-    points_by_place(axes, [f"{low:,.0f} to {high:,.0f}" for low, high in spans.to_numpy()], series)
-    axes.set(xlabel="parameters", ylabel="perplexity of the rest of the text")
+    """Draw the perplexity by factor, one panel per size, and the share of each gated cell's lead that is left."""
+    runs, left = runs_of(jobs), shares(losses(chosen(jobs), "data.start"))
+    groups = runs.groupby(GROUP)
+    height = -(-(len(groups) + 1) // 2)
+    fig, grid = panels(height, 2, width=9, height=3.5 * height)
+    cells, names = [*runs["cell"].unique()], []
+    for axes, ((updates, _), group) in zip(grid.flat, groups, strict=False):
+        size = f"{group['parameters'].mean() / 1000:.0f},000"
+        names.append(f"{size},\n{updates:,.0f} updates")
+        best = at_best(group, [RATE], [*MODEL, FACTOR], "val nats")
+        means = np.exp(best.groupby(["cell", FACTOR])["test nats"].mean())
+        axes.set_xscale("log")
+        lines(axes, {cell: means.get(cell, Series()).to_dict() for cell in cells})
+        axes.set(title=f"{size} parameters, {updates:,.0f} updates", xlabel="factor on the rate of the input weights")
+        axes.set_ylabel("perplexity of the rest of the text")
+        plain_numbers(axes.xaxis, sorted(group[FACTOR].unique()))
+    axes = grid.flat[len(groups)]
+    series = {cell: [[*left.get((*key, cell), [])] if cell in GATED else [] for key, _ in groups] for cell in cells}
+    points_by_place(axes, names, series)  # all cells: the colours of the lines
+    axes.axhline(0, color="grey", linewidth=1)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
+    axes.set(
+        title="left of the lead over the RNN", ylabel="lead with best factors / with factor 1", xlabel="parameters"
+    )
     return fig
 
 
-def _runs(jobs: DataFrame) -> DataFrame:
-    """Return the runs of each model at its best rate, the smallest models first.
+def runs_of(jobs: DataFrame) -> DataFrame:
+    """Return the completed runs, the smallest models first, with the columns of the table.
 
     `size`: the smallest number of parameters of the models that a model is compared with.
     """
-    nats = {f"{part} nats": np.log(jobs[f"stream/{part}/perplexity"]) for part in PARTS}
-    runs = at_best_rate(jobs.assign(**nats), ["model.cell", "model.hiddens"], "val nats")
+    runs = jobs[jobs["status"] == "completed"]
     sizes, size = {}, 0
     for parameters in sorted(runs["parameters"].unique()):
         size = parameters if parameters > EQUAL * size else size
         sizes[parameters] = size
+    forget_bias = runs["model.forget_bias"].map(lambda bias: f", forget bias {bias:g}" if bias else "")
     return runs.assign(
+        updates=runs["trainer.max_steps"],
         size=runs["parameters"].map(sizes),
-        cell=runs["model.cell"].replace(NAMES),
+        cell=runs["model.cell"].replace(NAMES) + forget_bias,
         units=runs["model.hiddens"],
-        rate=runs["model.lr"],
+        factor=runs[FACTOR],
+        rate=runs[RATE],
         **{part: runs[f"stream/{part}/perplexity"] for part in PARTS},
-    ).sort_values("size", kind="stable")
+        **{f"{part} nats": np.log(runs[f"stream/{part}/perplexity"]) for part in PARTS},
+    ).sort_values(GROUP, kind="stable")
+
+
+def chosen(jobs: DataFrame) -> DataFrame:
+    """Return the runs of each model with a factor of 1, and those with the best one, at the best rate."""
+    runs = runs_of(jobs)
+    slow = at_best(runs[runs[FACTOR] == 1], [RATE], MODEL, "val nats")
+    best = at_best(runs, [FACTOR, RATE], MODEL, "val nats")
+    both = pd.concat([slow.assign(inputs="slow"), best.assign(inputs="best")])
+    return both.sort_values(GROUP, kind="stable")
+
+
+def losses(runs: DataFrame, by: str) -> DataFrame:
+    """Return the loss of chosen runs on the rest of the text: one column per group, cell and inputs, rows by `by`."""
+    return runs.pivot_table("test nats", by, [*GROUP, "cell", "inputs"])

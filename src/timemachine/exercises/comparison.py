@@ -99,15 +99,16 @@ def against(base: Hashable, scores: DataFrame) -> dict[Any, Estimate]:
     return {key: compare(scores[key], scores[base]) for key in others}
 
 
-def at_best_rate(jobs: DataFrame, by: list[str], score: str) -> DataFrame:
-    """Return the completed runs with the learning rate whose mean score is lowest, for each value of the columns `by`.
+def at_best(jobs: DataFrame, choices: list[str], by: list[str], score: str) -> DataFrame:
+    """Return the completed runs with the choice whose mean score is lowest, for each value of the columns `by`.
 
-    `score`: a column of the validation text. Rates with fewer completed runs than another are not considered.
+    `choices`: columns whose combinations are compared, such as the learning rate. `score`: a column of the validation
+    text. Choices with fewer completed runs than another are not considered.
     """
     completed = jobs[jobs["status"] == "completed"]
-    scores = completed.groupby([*by, "model.lr"])[score].agg(["count", "mean"]).reset_index("model.lr")
+    scores = completed.groupby([*by, *choices])[score].agg(["count", "mean"]).reset_index(choices)
     ordered = scores.sort_values(["count", "mean"], ascending=[False, True])
-    return completed.merge(ordered.groupby(by)["model.lr"].first().reset_index())
+    return completed.merge(ordered.groupby(by)[choices].first().reset_index())
 
 
 def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:

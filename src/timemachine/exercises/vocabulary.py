@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.comparison import against, at_best_rate, estimate, verdicts
+from timemachine.exercises.comparison import against, at_best, estimate, verdicts
 from timemachine.exercises.drawing import panels, plain_numbers, points_by_place
 from timemachine.exercises.stream import SCORE_FORMATS, SCORES
 
@@ -47,7 +47,7 @@ def figure(jobs: DataFrame) -> Figure:
 
 def _runs(jobs: DataFrame) -> DataFrame:
     """Return the runs of each vocabulary at its best rate."""
-    runs = at_best_rate(jobs, ["data.vocab_size"], "stream/val/bits_per_byte")
+    runs = at_best(jobs, ["model.lr"], ["data.vocab_size"], "stream/val/bits_per_byte")
     bytes_per_token = runs["stream/test/bits"] / runs["stream/test/bits_per_byte"]
     return runs.assign(
         **{"tokens": runs["data.vocab_size"], "rate": runs["model.lr"], "bytes per token": bytes_per_token}
