@@ -137,11 +137,11 @@ def _runs(jobs: DataFrame) -> DataFrame:
     )
     texts = ["90% of the text" if pd.isna(count) else f"{count:,.0f} tokens" for count in runs["data.num_train"]]
     trainings = [f"{text}, {updates:,.0f} updates" for text, updates in zip(texts, runs["step"], strict=True)]
-    columns: dict[str, Any] = {"training": trainings, "time steps": runs["data.num_steps"], "reach": _reaches(runs)}
+    columns: dict[str, Any] = {"training": trainings, "time steps": runs["data.num_steps"], "reach": reaches(runs)}
     return runs.assign(**columns)
 
 
-def _reaches(runs: DataFrame) -> list[float]:
+def reaches(runs: DataFrame) -> list[float]:
     """Return how many steps back, from 1 to 64, the replacement of a token changes the next probabilities by 1%.
 
     Interpolates linearly in the logarithm of the change.
