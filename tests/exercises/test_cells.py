@@ -29,7 +29,7 @@ def jobs() -> DataFrame:
     )  # fmt: skip
 
 
-def test_leads_and_gains() -> None:
+def test_leads_gains_and_falls() -> None:
     rows = cells.table(jobs()).reset_index()
     assert (rows["rate"] == 0.01).all() and (rows["runs"] == 3).all() and len(rows) == 8
     by_model = rows.set_index(["cell", "units", "factor"])
@@ -39,6 +39,8 @@ def test_leads_and_gains() -> None:
                 lead, abs=2e-3
             )
         assert by_model.loc[(cell, units, 10), "left"].startswith("25%")
+        fall = by_model.loc[(cell, units, 10), "fall"].strip("*").split()[0]
+        assert float(fall) == pytest.approx(LEADS["slow"] - LEADS["best"])
     assert float(by_model.loc[("RNN", 12, 10), "gain"].strip("*").split()[0]) == pytest.approx(GAINS["rnn"])
     assert pd.isna(by_model.loc[("RNN", 48, 1), "lead"])
 

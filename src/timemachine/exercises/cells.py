@@ -29,8 +29,9 @@ learning rate of the first layer's input weights divided by the rate of all othe
 with a factor of 1, and with the best one. Rates and factors have the lowest mean validation loss over the excerpts;
 the rest of the text was not used for this choice. Lead: the RNN's loss minus the cell's, both with a factor of 1 or
 both with their best ones, in nats per character, paired by excerpt. Gain: the loss with a factor of 1 minus the loss
-with the best one. Bold: significant after Holm's correction over all leads and gains. Left: the lead with the best
-factors as a share of the lead with a factor of 1."""
+with the best one. Fall: the lead with a factor of 1 minus the lead with the best factors. Bold: significant after
+Holm's correction over all leads, gains and falls. Left: the lead with the best factors as a share of the lead with a
+factor of 1."""
 CAPTION = (
     "Perplexity of the rest of the text by factor, at the rates chosen on validation; last, the share of the lead over "
     "the RNN that is left with the best factors. Points: excerpts; bars: means."
@@ -55,8 +56,9 @@ def compared(runs: DataFrame, by: str) -> DataFrame:
     columns |= {"runs": rows.size()} | {name: rows[part].agg(estimate) for part, name in PARTS.items()}
     differences = {("lead", *key): one for key, one in leads(nats).items()}
     differences |= {("gain", *key): one for key, one in gains(nats).items()}
+    differences |= {("fall", *key): one for key, one in falls(nats).items()}
     claimed = holm(differences)
-    for name in ("lead", "gain"):
+    for name in ("lead", "gain", "fall"):
         texts = {key[1:]: f"**{one:+.3f}**" if claimed[key] else f"{one:+.3f}" for key, one in differences.items()
                  if key[0] == name}  # fmt: skip
         columns[name] = Series(texts, dtype=object)
@@ -80,16 +82,31 @@ def gains(nats: DataFrame) -> dict[tuple[Hashable, ...], Estimate]:
     return {key: compare(nats[one], nats[key]) for key, one in slow.items() if not nats[one].equals(nats[key])}
 
 
+def falls(nats: DataFrame) -> dict[tuple[Hashable, ...], Estimate]:
+    """Return a cell's lead with a factor of 1 minus its lead with the best factors, by group, cell and inputs ("best").
+
+    It is the RNN's gain minus the cell's.
+    """
+    slow, best = _leads_by_excerpt(nats)
+    return {(*key, "best"): compare(slow[key], best[key]) for key in best if key in slow}
+
+
 def shares(nats: DataFrame) -> dict[tuple[Hashable, ...], Series]:
     """Return the lead with the best factors as a share of the lead with a factor of 1, by group and cell.
 
     A share has a value for each excerpt. Only of a lead whose interval is above zero: otherwise it means little.
     """
-    led = leads(nats)
-    slow, best = ({key[:3]: nats[(*key[:2], PLAIN, inputs)] - nats[key] for key in led if key[3] == inputs}
-                  for inputs in INPUTS)  # fmt: skip
-    above = {key[:3] for key, one in led.items() if key[3] == "slow" and one.mean > one.half_width}
-    return {key: best[key] / lead for key, lead in slow.items() if key in above}
+    slow, best = _leads_by_excerpt(nats)
+    above = {key[:3] for key, one in leads(nats).items() if key[3] == "slow" and one.mean > one.half_width}
+    return {key: best[key] / slow[key] for key in slow if key in above}
+
+
+def _leads_by_excerpt(nats: DataFrame) -> list[dict[tuple[Hashable, ...], Series]]:
+    """Return the leads with a factor of 1, and with the best factors, by group and cell."""
+    return [
+        {key[:3]: nats[(*key[:2], PLAIN, inputs)] - nats[key] for key in leads(nats) if key[3] == inputs}
+        for inputs in INPUTS
+    ]
 
 
 def figure(jobs: DataFrame) -> Figure:
@@ -101,22 +118,22 @@ def figure(jobs: DataFrame) -> Figure:
     cells, names = [*runs["cell"].unique()], []
     for axes, ((updates, _), group) in zip(grid.flat, groups, strict=False):
         size = f"{group['parameters'].mean() / 1000:.0f},000"
-        names.append(f"{size},\n{updates:,.0f} updates")
+        names.append(size if runs["updates"].nunique() == 1 else f"{size},\n{updates:,.0f} updates")
         best = at_best(group, [RATE], [*MODEL, FACTOR], "val nats")
         means = np.exp(best.groupby(["cell", FACTOR])["test nats"].mean())
         axes.set_xscale("log")
         lines(axes, {cell: means.get(cell, Series()).to_dict() for cell in cells})
         axes.set(title=f"{size} parameters, {updates:,.0f} updates", xlabel="factor on the rate of the input weights")
-        axes.set_ylabel("perplexity of the rest of the text")
+        axes.set_ylabel("perplexity, at each factor's best rate")
         plain_numbers(axes.xaxis, sorted(group[FACTOR].unique()))
+        axes.minorticks_off()
     axes = grid.flat[len(groups)]
     series = {cell: [[*left.get((*key, cell), [])] if cell in GATED else [] for key, _ in groups] for cell in cells}
     points_by_place(axes, names, series)  # all cells: the colours of the lines
     axes.axhline(0, color="grey", linewidth=1)
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set(
-        title="left of the lead over the RNN", ylabel="lead with best factors / with factor 1", xlabel="parameters"
-    )
+    axes.set(title="share of the lead over the RNN that is left", xlabel="parameters")
+    axes.set_ylabel("lead with best factors / with a factor of 1")
     return fig
 
 
