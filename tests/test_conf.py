@@ -1,4 +1,4 @@
-"""Every choice in conf/ composes and builds what it names, with the defaults of the classes."""
+"""Every choice in conf/ composes and builds its objects, with the defaults of the classes."""
 
 import inspect
 from collections.abc import Iterator

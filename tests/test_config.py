@@ -1,4 +1,4 @@
-"""The checks of arguments, which reject what the command line or a notebook may give; test_cells.py has a model's."""
+"""The checks of arguments from a command line or a notebook; test_cells.py has those for models."""
 
 import inspect
 import math

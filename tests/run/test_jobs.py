@@ -32,11 +32,12 @@ def test_row_per_job(tmp_path: Path) -> None:
 
 
 def test_copies_of_settings_are_no_columns(tmp_path: Path) -> None:
-    """Jobs differ in the places of their files, and data.seed follows seed."""
+    """Jobs differ in the places of their files; data.seed follows seed, and an exercise's rates are in model."""
     for seed in (0, 1):
         callbacks = {"tables": {"folder": f"sweep/{seed}"}, "best_checkpoint": {"dirpath": f"sweep/{seed}/checkpoints"}}
         plugins = [{"folder": f"sweep/{seed}/checkpoints"}]
-        job(tmp_path, seed, seed=seed, data={"seed": seed}, callbacks=callbacks, trainer={"plugins": plugins})
+        others: dict[str, Any] = {"data": {"seed": seed}, "rates": {"lr": 0.1 + seed}}
+        job(tmp_path, seed, seed=seed, callbacks=callbacks, trainer={"plugins": plugins}, **others)
     assert [name for name in table_of(load_jobs(tmp_path)) if is_setting(name)] == ["seed"]
 
 

@@ -60,7 +60,7 @@ def test_a_mistake_in_code_is_a_traceback(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_jobs_of_several_processes(program: Program, tmp_path: Path) -> None:
-    """Each job has its own settings, those of the command line's own config files included."""
+    """Each job has its own settings, also from config files that the command line adds."""
     (tmp_path / "files").mkdir()
     (tmp_path / "files/mine.yaml").write_text("defaults: [train, _self_]\nseed: 7\n")
     own = ("--config-dir=files", "--config-name=mine")

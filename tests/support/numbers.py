@@ -1,6 +1,6 @@
 """make numbers: copy the numbers in sweeps/reference into the documents.
 
-A report consists of answer.md and of a table, a figure and settings from summary.csv. An answer.md begins with a block
+A report consists of answer.md and of a table, a figure and settings from summary.csv. An answer.md starts with a block
 of Python that defines its `{placeholders}` from `jobs` (the rows of summary.csv), `table` (of the report), the names of
 the exercise's module, and `NAMES`. README.md and sweeps/*.md quote the reports and the tables of the book's run, of
 other characters and of `make bench`, between markers such as <!-- answers: begin -->.

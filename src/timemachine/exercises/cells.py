@@ -122,7 +122,7 @@ def figure(jobs: DataFrame) -> Figure:
         best = at_best(group, [RATE], [*MODEL, FACTOR], "val nats")
         means = np.exp(best.groupby(["cell", FACTOR])["test nats"].mean())
         axes.set_xscale("log")
-        lines(axes, {cell: means.get(cell, Series()).to_dict() for cell in cells})
+        lines(axes, {cell: means.get(cell, Series()).to_dict() for cell in cells}, marker=".")
         axes.set(title=f"{size} parameters, {updates:,.0f} updates", xlabel="factor on the rate of the input weights")
         axes.set_ylabel("perplexity, at each factor's best rate")
         plain_numbers(axes.xaxis, sorted(group[FACTOR].unique()))
@@ -134,6 +134,8 @@ def figure(jobs: DataFrame) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
     axes.set(title="share of the lead over the RNN that is left", xlabel="parameters")
     axes.set_ylabel("lead with best factors / with a factor of 1")
+    for unused in grid.flat[len(groups) + 1 :]:
+        unused.remove()
     return fig
 
 

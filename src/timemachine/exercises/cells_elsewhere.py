@@ -15,8 +15,8 @@ BY = "data.corpus"
 SETTINGS = (*cells.SETTINGS, BY)
 SETUP = f"""
 The models of `exercise=cells` with the rates and factors that were chosen there, trained on other novels: on the
-first 150,000 windows, with 1,000 updates. Perplexities are of each novel's rest, read as one stream. Lead, gain and
-left: as there, but paired by novel. Reach, and how many characters suffice: as in [exercises 1 and
+first 150,000 windows, with 1,000 updates. Perplexities are of each novel's rest, read as one stream. Lead, gain,
+fall and left: as there, but paired by novel. Reach, and how many characters suffice: as in [exercises 1 and
 2](../history/report.md), on the last {history.NUM_TARGETS:,} characters; the largest number over the novels."""
 CAPTION = (
     "Lead over the RNN of the same size. Circles: both with one rate for all weights; squares: both with the factors "
