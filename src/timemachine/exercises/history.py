@@ -6,7 +6,6 @@ target is 1 step back.
 
 import copy
 import math
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -89,8 +88,9 @@ def _last_logits(model: RNNLMScratch, X_MT: Tensor, state_MS: Tensor | None = No
 
     Of 500 windows at a time, and of no other token: all states of 5,000 windows would take gigabytes.
     """
-    states = repeat(None) if state_MS is None else state_MS.split(500)
-    last_MH = [model.hidden_states(X_MT, state)[0][-1] for X_MT, state in zip(X_MT.split(500), states)]
+    parts = [slice(start, start + 500) for start in range(0, len(X_MT), 500)]
+    states = [None if state_MS is None else state_MS[part] for part in parts]
+    last_MH = [model.hidden_states(X_MT[part], state)[0][-1] for part, state in zip(parts, states, strict=True)]
     return model.output_layer(torch.cat(last_MH)[None])[:, 0]
 
 
