@@ -24,6 +24,13 @@ def test_report_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
     assert report.module_of(exercise) is not generic  # every exercise has its own table
 
 
+@pytest.mark.parametrize("exercise", ["../reference/clipping", "../../outside"])
+def test_an_exercise_is_not_a_path(exercise: str, tmp_path: Path) -> None:
+    leave_job(tmp_path, {"seed": 0}, exercise=exercise)
+    report.write_results(tmp_path, exercise, load_jobs(tmp_path))
+    assert "reference sweep" not in (tmp_path / "report.md").read_text()
+
+
 @pytest.mark.parametrize("scale", ["full", "smoke"])
 def test_smoke_report_says_so(scale: str, tmp_path: Path) -> None:
     leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})

@@ -10,6 +10,7 @@ import torch
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
+from timemachine.run.files import write_whole
 from timemachine.run.jobs import read_job
 from timemachine.run.record import Record, is_running, read_summary
 
@@ -63,6 +64,24 @@ def test_resumed_run_keeps_its_beginning(tmp_path: Path) -> None:
     assert summary["seconds"] >= 12 and summary["parent"]["run"] == "another"
     (session,) = summary["resumed"]
     assert (session["epoch"], session["changes"]) == (2, {"trainer.max_epochs": 5})
+
+
+def test_only_typed_overrides_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A folder from somebody else may contain any overrides."""
+    folder = leave_job(tmp_path, SETTINGS, status="running", overrides=["+callbacks.a._target_=os.system"])
+    with pytest.raises(KeyboardInterrupt), record(folder) as run:
+        run.completed_epochs = 1
+        run.begin(torch.nn.Linear(2, 3), object())
+        raise KeyboardInterrupt
+    printed = capsys.readouterr().out
+    assert "model.hiddens=32" in printed and "os.system" not in printed
+
+
+def test_a_link_is_not_written_through(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "summary.json.part").symlink_to(tmp_path / "mine")
+    write_whole(tmp_path / "summary.json", b"{}")
+    assert (tmp_path / "mine").read_text() == "mine" and not (tmp_path / "summary.json").is_symlink()
 
 
 @pytest.mark.parametrize("status", ["completed", "diverged", "failed", "running"])

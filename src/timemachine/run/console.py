@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 
+from timemachine.errors import printable
+
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
 CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a deep RNN"}
 
@@ -17,11 +19,6 @@ def short(perplexity: float, decimals: int = 3) -> str:
     if math.isnan(perplexity):
         return "–"
     return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
-
-
-def printable(text: str) -> str:
-    """Escape control characters, except line feeds, since a terminal would obey them."""
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
 
 
 def replace_unencodable() -> None:
@@ -43,7 +40,8 @@ def print_continuations(texts: Sequence[str], prefix: str, is_one_line: bool) ->
     """
     on_terminal = sys.stdout.isatty()
     if on_terminal:  # a text may end in spaces
-        texts = [f'"\x1b[1m{prefix}\x1b[22m{text.removeprefix(prefix)}"' for text in texts]
+        rests = [printable(text.removeprefix(prefix)) for text in texts]
+        texts = [f'"\x1b[1m{printable(prefix)}\x1b[22m{rest}"' for rest in rests]
     print(*texts, sep="\n" if is_one_line and not on_terminal else "\n\n")
 
 

@@ -68,6 +68,7 @@ class Record:
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
         self.summary |= {"overrides": []} | about | {"started": started, "seconds": 0.0}
+        self.typed: list[str] = self.summary["overrides"]  # in this session, not in a folder
         self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=0)
 
     def __enter__(self) -> Self:
@@ -148,7 +149,7 @@ class Record:
         finally:
             self._lock.release()
         if was_interrupted(error) and self.prints and self.has_begun:
-            again = [each for each in self.summary["overrides"] if not each.startswith("resume=")]
+            again = [each for each in self.typed if not each.startswith("resume=")]
             command = ["python", "train.py", f"resume={relative_path(self.folder)}", *again]
             print(f"resume with   {shlex.join(command)}", flush=True)
 

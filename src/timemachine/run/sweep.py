@@ -50,7 +50,7 @@ class Sweep(Callback):
             try:
                 read_summary(folder)
             except SettingError as error:
-                sys.exit(f"error: resume={config.resume}: {error}")
+                sys.exit(f"error: resume={config.resume}: {one_line(error)}")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, and print how to resume the sweep."""
@@ -113,7 +113,7 @@ class Sweep(Callback):
             jobs = load_jobs(folder)
             write_results(folder, exercise, jobs)
         except SettingError as error:  # jobs that the report cannot compare
-            sys.exit(f"error: {error}")
+            sys.exit(f"error: {one_line(error)}")
         except Exception:  # a mistake in a report
             traceback.print_exc()
             sys.exit(1)
