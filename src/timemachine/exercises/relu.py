@@ -1,43 +1,56 @@
 """Exercise 10: Replace tanh with ReLU and repeat the experiments. Do we still need gradient clipping? Why?"""
 
+from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import Callback
 from matplotlib.figure import Figure
-from pandas import DataFrame
+from pandas import DataFrame, Series
 
 from timemachine.config import require
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import panels
 from timemachine.exercises.outcomes import LEARNS, counted, draw_shares, outcomes
 
-RHO = "callbacks.spectral_radius.rho"
-SETTINGS = ("model.activation", "model.lr", "trainer.gradient_clip_val", RHO)
+INITIAL = "callbacks.recurrent_weights.initial"
+SETTINGS = ("model.activation", "model.lr", "trainer.gradient_clip_val", INITIAL)
 SETUP = f"""
-The recipe's run with another activation, with W_hh as in the recipe or scaled to a spectral radius ρ, the largest
-|eigenvalue|, without clipping and with a radius θ. Each seed has a different excerpt, a rotation of the text. {LEARNS}
-Median norm: of the largest gradients of the runs, before clipping (inf: not finite)."""
+The recipe's run with another activation, with W_hh as in the recipe, scaled to a spectral radius ρ, the largest
+|eigenvalue|, or the identity, without clipping and with a radius θ. Each seed has a different excerpt, a rotation of
+the text. {LEARNS} Median norm: of the largest gradients of the runs, before clipping (inf: not finite)."""
 CAPTION = (
     "Share of the runs that learn, by the initial spectral radius of the recurrent weights; 0: the recipe's weights. "
     "Dashed: ρ = 1, above which a linear recurrence grows without bound."
 )
 
 
-class SpectralRadius(Callback):
-    """Scales the initial W_hh to a spectral radius `rho`, the largest |eigenvalue|; None leaves it unchanged."""
+class RecurrentWeights(Callback):
+    """Sets the initial recurrent weights, W_hh.
 
-    def __init__(self, rho: float | None) -> None:
-        self.rho = rho
+    A number scales them to this spectral radius, the largest |eigenvalue|. "identity" replaces them by the identity
+    matrix (Le, Jaitly and Hinton 2015, "A Simple Way to Initialize Recurrent Networks of Rectified Linear Units").
+    None leaves them unchanged.
+    """
+
+    def __init__(self, initial: float | str | None) -> None:
+        is_allowed = initial in (None, "identity") or isinstance(initial, int | float)
+        require(is_allowed, INITIAL, initial, "is neither a spectral radius nor identity", "1.0")
+        self.initial = initial
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Scale W_hh, unless the run is resumed."""
-        if self.rho is not None and not trainer.global_step:
-            cell = pl_module.hparams["cell"]
-            require(cell == "rnn", "model.cell", cell, "has no single recurrent matrix to scale", "rnn")
-            W_hh = pl_module.rnn.W_hh
-            with torch.no_grad():  # eigvals does not support half precision
-                W_hh *= self.rho / float(torch.linalg.eigvals(W_hh.cpu().double()).abs().max())
+        """Set W_hh, unless the run is resumed."""
+        if self.initial is None or trainer.global_step:
+            return
+        cell = pl_module.hparams["cell"]
+        require(cell == "rnn", "model.cell", cell, "has no single recurrent matrix to set", "rnn")
+        W_hh = pl_module.rnn.W_hh
+        with torch.no_grad():
+            if isinstance(self.initial, str):  # "identity"
+                torch.nn.init.eye_(W_hh)
+            else:  # eigvals does not support half precision
+                W_hh *= self.initial / float(torch.linalg.eigvals(W_hh.cpu().double()).abs().max())
 
 
 def table(jobs: DataFrame) -> DataFrame:
@@ -53,20 +66,27 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the share of runs that learn against ρ: one panel per rate, one line per activation and radius."""
+    """Draw the share of runs that learn against ρ: one panel per activation and rate, one line per radius."""
     runs = _runs(jobs)
-    runs = runs.assign(line=runs["activation"] + ", " + runs["clipping"].replace("none", "no clipping"))
-    rates = sorted(runs["η"].unique())
-    fig, (row,) = panels(1, len(rates), 10, 3.6, sharey=True)
-    for axes, lr in zip(row, rates, strict=True):
+    runs = runs.assign(line=runs["clipping"].replace("none", "no clipping") + runs["identity"])
+    activations, rates = (sorted(runs[name].unique()) for name in ("model.activation", "η"))
+    fig, grid = panels(len(activations), len(rates), 10, 3.3 * len(activations), sharey=True)
+    for axes, (activation, lr) in zip(grid.flat, product(activations, rates), strict=True):
         axes.axvline(1, color="grey", linewidth=1, linestyle="--")
-        draw_shares(axes, runs[runs["η"] == lr], "initial ρ", "line")
+        chosen = (runs["model.activation"] == activation) & (runs["η"] == lr)
+        draw_shares(axes, runs[chosen], "initial ρ", "line")
+        axes.set(title=f"{activation}, η = {lr:g}", xlabel="initial spectral radius ρ of $W_{hh}$", ylim=(-0.05, 1.05))
         axes.label_outer()
-        axes.set(title=f"η = {lr:g}", xlabel="initial spectral radius ρ of $W_{hh}$", ylim=(-0.05, 1.05))
-    fig.legend(*row[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    fig.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig
 
 
 def _runs(jobs: DataFrame) -> DataFrame:
-    rho = jobs.get(RHO, 0.0)  # without this callback there is no such column
-    return outcomes(jobs.assign(**{"activation": jobs["model.activation"], "initial ρ": rho})).fillna({"initial ρ": 0})
+    initial = jobs.get(INITIAL, Series(index=jobs.index, dtype=object))  # without the callback there is no such column
+    identity = Series(np.where(initial == "identity", ", identity", ""), jobs.index)
+    columns = {
+        "identity": identity,
+        "activation": jobs["model.activation"] + identity,
+        "initial ρ": initial.map(lambda value: 1 if value == "identity" else value).astype(float).fillna(0),
+    }
+    return outcomes(jobs.assign(**columns))
