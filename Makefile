@@ -1,7 +1,7 @@
 # make train           install, and train the book's model: under three minutes on two cores
 # make test            run the tests
-# make exercises       run the book's ten exercises and excerpts: 88 minutes on two idle cores
-# make more-exercises  run the exercises of the next edition and of chapter 10: three to four hours
+# make exercises       run the book's ten exercises and excerpts: 106 minutes on two idle cores
+# make more-exercises  run the exercises of the next edition and of chapter 10: five hours
 # make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
 # make notebook        execute book.ipynb in place
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md

@@ -136,6 +136,7 @@ def figure(jobs: DataFrame) -> Figure:
     axes.set_ylabel("lead with best factors / with a factor of 1")
     for unused in grid.flat[len(groups) + 1 :]:
         unused.remove()
+        axes.set_subplotspec(axes.get_gridspec()[-1, :])  # the whole width
     return fig
 
 

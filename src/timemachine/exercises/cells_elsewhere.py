@@ -39,9 +39,11 @@ def table(jobs: DataFrame) -> DataFrame:
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the lead of each cell over the RNN on each novel: one panel per size."""
-    nats = cells.losses(_runs(jobs), BY)
+    runs = _runs(jobs)
+    nats = cells.losses(runs, BY)
     groups = list(dict.fromkeys(key[:2] for key in nats))
     others = list(dict.fromkeys(key[2] for key in nats if key[2] != cells.PLAIN))
+    parameters = runs.groupby(cells.GROUP)["parameters"].mean()
     fig, (row,) = panels(1, len(groups), width=3.6 * len(groups), sharey=True)
     for axes, group in zip(row, groups, strict=True):
         series: dict[str, list[list[float]]] = {name: [] for name in INPUTS.values()}
@@ -50,7 +52,7 @@ def figure(jobs: DataFrame) -> Figure:
             series[name].append(paired(one, other))
         points_by_place(axes, [cell.replace(", ", ",\n") for cell in others], series)
         axes.axhline(0, color="grey", linewidth=1)
-        axes.set_title(f"{group[1] / 1000:.0f},000 parameters")
+        axes.set_title(f"{parameters[group] / 1000:.0f},000 parameters")
     row[0].set_ylabel("nats per character: lead over the RNN")
     return fig
 
@@ -61,4 +63,5 @@ def _runs(jobs: DataFrame) -> DataFrame:
     runs = runs.assign(inputs=np.where(runs["factor"] == 1, "slow", "best"))
     has_best = runs.groupby(cells.MODEL)["factor"].transform("max") > 1
     both = pd.concat([runs, runs[~has_best].assign(inputs="best")])
-    return both.sort_values([*cells.GROUP, "inputs"], ascending=[True, True, False], kind="stable")
+    both = both.assign(place=both["cell"].map([*dict.fromkeys(runs["cell"])].index))
+    return both.sort_values([*cells.GROUP, "inputs", "place"], ascending=[True, True, False, True], kind="stable")

@@ -20,7 +20,9 @@ NUM_SHOWN = 6  # settings that the printed table shows
 FIRST_COLUMNS, LAST_COLUMNS = ["job", "status"], ["message", "folder"]
 SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
 # Settings that follow from others, copies and places in the run's folder, or that do not concern the training.
-DERIVED = re.compile(r"resume|tags|data\.seed|rates\..*|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*")
+DERIVED = re.compile(
+    r"resume|tags|data\.seed|(network|rates)\..*|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
