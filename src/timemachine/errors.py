@@ -1,7 +1,5 @@
 """Exceptions that the programs report as one line instead of a traceback."""
 
-import re
-
 
 class UserError(Exception):
     """A user's mistake, or a result such as divergence: the program prints the message and ends."""
@@ -20,16 +18,8 @@ class Diverged(UserError):
 
 
 def one_line(message: object, max_length: int | None = None) -> str:
-    """Return the message with each run of white space as one space, truncated to `max_length` characters if given.
-
-    Other control characters are escaped, since a terminal would obey them.
-    """
-    return printable(" ".join(str(message).split()))[:max_length]
-
-
-def printable(text: str) -> str:
-    """Escape control characters, except line feeds."""
-    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+    """Return the message with each run of white space as one space, truncated to `max_length` characters if given."""
+    return " ".join(str(message).split())[:max_length]
 
 
 def cause_of(error: BaseException) -> BaseException:

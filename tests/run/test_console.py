@@ -4,8 +4,7 @@ import sys
 
 import pytest
 
-from timemachine.errors import one_line
-from timemachine.run.console import print_continuations
+from timemachine.run.console import error_line, print_continuations
 
 COMMANDS = "\x1b[2J\x1b]0;title\x07\x9b2J\r"  # clear the screen, set the title
 
@@ -15,4 +14,4 @@ def test_a_terminal_gets_no_commands(monkeypatch: pytest.MonkeyPatch, capsys: py
     print_continuations([f"it has{COMMANDS}a\nb"], "it has", is_one_line=False)
     printed = capsys.readouterr().out.replace("\x1b[1m", "").replace("\x1b[22m", "")
     assert printed.endswith('a\nb"\n') and printed.replace("\n", "").isprintable()
-    assert one_line(f"a\n{COMMANDS}b").isprintable()
+    assert error_line(f"a\n{COMMANDS}b").isprintable()

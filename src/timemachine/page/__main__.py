@@ -5,8 +5,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from timemachine.errors import SettingError, UserError, one_line
+from timemachine.errors import SettingError, UserError
 from timemachine.page import Epoch, make_page
+from timemachine.run.console import error_line
 from timemachine.run.files import relative_path, write_whole
 from timemachine.run.record import read_summary
 
@@ -19,7 +20,7 @@ def main() -> None:
     try:
         print(relative_path(write_page(arguments.run)))
     except UserError as error:
-        sys.exit(f"error: {one_line(error)}")
+        sys.exit(error_line(error))
     except OSError as error:
         sys.exit(f"error: {error.filename}: {error.strerror}; use run=<a copy in a writable folder>")
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from timemachine.errors import printable
+from timemachine.errors import one_line
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
 CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a deep RNN"}
@@ -19,6 +19,16 @@ def short(perplexity: float, decimals: int = 3) -> str:
     if math.isnan(perplexity):
         return "–"
     return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
+
+
+def printable(text: str) -> str:
+    """Escape control characters, except line feeds, since a terminal would obey them."""
+    return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def error_line(error: object) -> str:
+    """Return the line that a program prints for an error, which may quote a file of a run's folder."""
+    return printable(f"error: {one_line(error)}")
 
 
 def replace_unencodable() -> None:

@@ -13,8 +13,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from timemachine.config import DATA, TRAINER, check, require
-from timemachine.errors import SettingError, cause_of, is_about_settings, one_line
-from timemachine.run.console import replace_unencodable
+from timemachine.errors import SettingError, cause_of, is_about_settings
+from timemachine.run.console import error_line, replace_unencodable
 from timemachine.run.record import ENDED, EXPORT, OURS, Record, read_summary, was_interrupted
 
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
@@ -41,7 +41,7 @@ def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfi
         except Exception as error:
             cause = cause_of(error)
             if is_about_settings(cause) and not is_job():
-                sys.exit(f"error: {one_line(cause)}")
+                sys.exit(error_line(cause))
             raise cause from None
 
     return call

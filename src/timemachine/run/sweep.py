@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError, is_about_settings, one_line
-from timemachine.run.console import print_text, short
+from timemachine.run.console import error_line, print_text, short
 from timemachine.run.files import relative_path
 from timemachine.run.jobs import load_jobs, read_job
 from timemachine.run.program import is_job
@@ -50,7 +50,7 @@ class Sweep(Callback):
             try:
                 read_summary(folder)
             except SettingError as error:
-                sys.exit(f"error: resume={config.resume}: {one_line(error)}")
+                sys.exit(error_line(f"resume={config.resume}: {error}"))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, and print how to resume the sweep."""
@@ -80,7 +80,7 @@ class Sweep(Callback):
         _finish_wandb(job.status)
         if error and ((job.has_ended and not _describes(job.status, error)) or is_running(folder)):
             # Rejected: the folder has another job. Printed here, since Hydra 1.4 still calls `on_multirun_end`.
-            print(f"error: {one_line(error)}", file=sys.stderr, flush=True)
+            print(error_line(error), file=sys.stderr, flush=True)
             sys.exit(1)
         if error and not is_about_settings(error):
             traceback.print_exception(error)
@@ -113,7 +113,7 @@ class Sweep(Callback):
             jobs = load_jobs(folder)
             write_results(folder, exercise, jobs)
         except SettingError as error:  # jobs that the report cannot compare
-            sys.exit(f"error: {one_line(error)}")
+            sys.exit(error_line(error))
         except Exception:  # a mistake in a report
             traceback.print_exc()
             sys.exit(1)
