@@ -6,7 +6,7 @@ from tests.support.numbers import EFFORT, EXERCISES, REFERENCE, SECTIONS, answer
 from timemachine.config import REPOSITORY
 from timemachine.exercises.report import module_of
 
-WORDS = {"cells": 800}  # of an answer and the description of its runs, where 350 do not suffice
+WORDS = {"cells": 750}  # of an answer and the description of its runs, where 350 do not suffice
 
 
 @pytest.mark.parametrize("name", EXERCISES)

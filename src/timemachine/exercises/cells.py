@@ -24,14 +24,12 @@ MODEL = ["trainer.max_steps", "model.cell", "model.hiddens", "model.forget_bias"
 SETTINGS = (*MODEL, FACTOR, RATE)
 SETUP = """
 All models are trained with AdamW without weight decay on 90% of the novel, in batches of 32 windows. Perplexities are
-of the text read as one stream. Each excerpt is a rotation of the text with a different held-out part and a different
-seed. Factor: the learning rate of the first layer's input weights divided by the rate of all other weights. Each model
-has two rows: with a factor of 1, and with the best one. Rates and factors have the lowest mean validation loss over
-the excerpts; the rest of the text was not used for this choice. Lead: the RNN's loss minus the cell's, both with a
-factor of 1 or both with their best ones, in nats per character, paired by excerpt. Gain: the loss with a factor of 1
-minus the loss with the best one. Fall: the lead with a factor of 1 minus the lead with the best factors. Bold:
-significant after Holm's correction over all leads, gains and falls. Left: the lead with the best factors as a share of
-the lead with a factor of 1."""
+of the text read as one stream. Each excerpt is a rotation of the text with another seed. Factor: the learning rate of
+the first layer's input weights divided by the rate of all other weights. Rates and factors have the lowest mean
+validation loss over the excerpts. Lead: the RNN's loss minus the cell's, both with a factor of 1 or both with their
+best ones, in nats per character, paired by excerpt. Gain: the loss with a factor of 1 minus the loss with the best
+one. Fall: the lead with a factor of 1 minus the lead with the best factors. Bold: significant after Holm's correction
+over all leads, gains and falls. Left: the lead with the best factors as a share of the lead with a factor of 1."""
 CAPTION = (
     "Perplexity of the rest of the text by factor, at the rates chosen on validation; last, the share of the lead over "
     "the RNN that is left with the best factors. Points: excerpts; bars: means."
