@@ -34,10 +34,10 @@ def main(cfg: DictConfig) -> float:
         model = instantiate(cfg.model, vocab_size=len(data.vocab), _convert_="all")
         checkpoint = last_checkpoint(run, data)  # to resume from; None for a new run
         measures = probes.load(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
-        callbacks = [instantiate(entry) for entry in cfg.callbacks.values() if entry]
+        callbacks = [instantiate(entry) for entry in (cfg.get("callbacks") or {}).values() if entry]
         callbacks += [probe.callback() for probe in measures.values() if hasattr(probe, "callback")]
         callbacks += [RunStart(run)]  # writes summary.json when the training starts
-        loggers = [instantiate(entry) for entry in cfg.logger.values() if entry]
+        loggers = [instantiate(entry) for entry in (cfg.get("logger") or {}).values() if entry]
         trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
         if run.is_job and trainer.progress_bar_callback:
             trainer.progress_bar_callback.disable()  # the sweep prints a line per job

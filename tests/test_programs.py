@@ -197,11 +197,10 @@ class Bigrams(LightningModule):
         self.logits_VV = torch.nn.Parameter(torch.zeros(vocab_size, vocab_size))
 
     def training_step(self, batch, batch_idx):
-        X_BT, Y_BT = batch
-        return torch.nn.functional.cross_entropy(self.logits_VV[X_BT].flatten(0, 1), Y_BT.flatten())
+        return torch.nn.functional.cross_entropy(self.logits_VV[batch["X"]].flatten(0, 1), batch["X"].flatten())
 
     def validation_step(self, batch, batch_idx):
-        self.log("val/perplexity", self.training_step(batch, batch_idx).exp())
+        self.log("score", self.training_step(batch, batch_idx))
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 100.0)
@@ -214,7 +213,7 @@ class Letters(LightningDataModule):
 
     def train_dataloader(self):
         X_BT = torch.randint(3, (8, 5), generator=torch.Generator().manual_seed(0))
-        return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(X_BT, X_BT), batch_size=4)
+        return torch.utils.data.DataLoader([{"X": X_T} for X_T in X_BT], batch_size=4)
 
     val_dataloader = train_dataloader
 """
@@ -252,17 +251,22 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
 
 
 def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
+    """With a metric and batches of its own, and without a logger."""
     (tmp_path / "files/model").mkdir(parents=True)
     (tmp_path / "files/data").mkdir()
     (tmp_path / "files/model/bigrams.yaml").write_text("_target_: own_models.Bigrams\n")
     (tmp_path / "files/data/letters.yaml").write_text("_target_: own_models.Letters\nseed: ${seed}\n")
-    typed = ("--config-dir=files", "model=bigrams", "data=letters", "logger=csv", "hydra.run.dir=run")
+    typed = ["--config-dir=files", "model=bigrams", "data=letters", "logger=[]", "hydra.run.dir=run"]
+    typed += ["callbacks.best_checkpoint.monitor=score"]
     for epochs in (3, 5):  # the second time it is resumed
-        assert_succeeded(call_program("train.py", *typed, f"trainer.max_epochs={epochs}"))
-        summary = read_summary(tmp_path / "run")
+        done = call_program("train.py", *typed, f"trainer.max_epochs={epochs}")
+        assert_succeeded(done)
+        summary, last = read_summary(tmp_path / "run"), rows(tmp_path / "run/metrics.csv")[-1]
         assert (summary["status"], summary["metrics"]["epoch"]) == ("completed", epochs)
-        last = rows(tmp_path / "run/metrics.csv")[-1]
-        assert summary["metrics"]["val/perplexity"] == pytest.approx(last["val/perplexity"])
+        assert summary["metrics"]["score"] == pytest.approx(last["score"]) and "score" in done.stdout
+        assert "clipped_steps" not in summary["metrics"]  # it has no norms
+    done = call_program("generate.py", "run=run")
+    assert done.returncode == 1 and "vocabulary" in done.stderr
 
 
 # Mistakes

@@ -1,5 +1,6 @@
 """Models on disk and `timemachine.load_run`: the class of the run, the newest weights; nothing is executed."""
 
+import json
 import os
 import pickle
 from collections.abc import Callable
@@ -123,6 +124,15 @@ def test_the_newer_weights_are_read(step: int, is_newer: bool, tmp_path: Path) -
     exported = MODEL if step == 3 else RNNLMScratch(len(VOCAB), 3)
     export_model(saved(tmp_path, step=step).parents[1] / "model.safetensors", exported, VOCAB, SUMMARY)
     assert weights(load_model(tmp_path / "run")[0]) == weights(MODEL if is_newer else exported)
+
+
+def test_initial_weights_of_an_own_class(tmp_path: Path) -> None:
+    """The run may have trained this class or one of the project's."""
+    for kind in (Mine, RNNLMScratch):
+        path, model = saved(tmp_path, {"class": name_of(kind)}), Mine(len(VOCAB), hiddens=3)
+        (tmp_path / "run/summary.json").write_text(json.dumps(SUMMARY))
+        load_initial_weights(str(path), model, VOCAB)
+        assert weights(model) == weights(MODEL)
 
 
 def test_initial_weights_of_other_symbols(tmp_path: Path) -> None:

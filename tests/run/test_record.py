@@ -18,7 +18,8 @@ SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32}, "data": {}, "tr
 
 
 def record(folder: Path, is_job: bool = False, **settings: Any) -> Record:
-    return Record(folder, SETTINGS | settings, is_job=is_job, overrides=["model.hiddens=32"])
+    typed = ["--config-dir=mine", "model.hiddens=32"]
+    return Record(folder, SETTINGS | settings, is_job=is_job, typed=typed, overrides=typed[1:])
 
 
 def test_summary_before_and_after_updates(tmp_path: Path) -> None:
@@ -74,7 +75,7 @@ def test_only_typed_overrides_are_printed(tmp_path: Path, capsys: pytest.Capture
         run.begin(torch.nn.Linear(2, 3), object())
         raise KeyboardInterrupt
     printed = capsys.readouterr().out
-    assert "model.hiddens=32" in printed and "os.system" not in printed
+    assert "--config-dir=mine model.hiddens=32" in printed and "os.system" not in printed
 
 
 def test_a_link_is_not_written_through(tmp_path: Path) -> None:

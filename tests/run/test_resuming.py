@@ -12,7 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from tests.support.jobs import change_summary
 from tests.support.runs import InterruptAt, Interruption, fit, rows, what_is_left
@@ -191,6 +191,13 @@ def test_damaged_checkpoint_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
     checkpoint.unlink()
     change_summary(folder, status="completed")
     assert_rejected(folder, "has ended")  # its results stay
+
+
+def test_checkpoints_elsewhere(tmp_path: Path) -> None:
+    """A ModelCheckpoint with a folder of its own keeps as many as it is told to."""
+    own = ModelCheckpoint(tmp_path / "own", monitor="train/perplexity", filename="{epoch}")
+    train(tmp_path / "run", own, max_epochs=4)
+    assert [path.name for path in (tmp_path / "own").iterdir()] == [Path(own.best_model_path).name]
 
 
 def test_paths_of_a_checkpoint_are_not_followed(uninterrupted: Path, tmp_path: Path) -> None:

@@ -27,21 +27,23 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     Lightning writes a checkpoint into /tmp, from where a move to another file system is a copy that a kill cuts short.
     And it removes any path that the state of a ModelCheckpoint names, although this state comes from a file. `folder`:
-    the folder of the checkpoints.
+    the folder of the checkpoints. Elsewhere only files that this process has saved are removed.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
+        self.folder, self.saved = Path(folder), set[Path]()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a file in the same folder, then rename it."""
         part = Path(f"{path}.part")
         super().save_checkpoint(checkpoint, part, storage_options)
         part.replace(path)
+        self.saved.add(Path(path).resolve())
 
     def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint if it lies in `folder`."""
-        if Path(path).resolve().parent == self.folder.resolve():
+        """Remove a checkpoint that lies in `folder`, or that this process has saved."""
+        place = Path(path).resolve()
+        if place.parent == self.folder.resolve() or place in self.saved:
             super().remove_checkpoint(path)
 
 
@@ -140,7 +142,7 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
     path, folder = run.folder / LAST, relative_path(run.folder)
     if not path.exists():
         if run.before.get("status") in ENDED:
-            raise SettingError(f"{folder}: has a run that has ended, without a checkpoint; use another hydra.run.dir")
+            raise SettingError(f"{folder}: has a run that has ended, without {LAST}; use another hydra.run.dir")
         return None
     run.require_same("seed", "init_from", "model", "data")
     try:

@@ -44,12 +44,15 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
         content = max(map(_read, paths or [path / EXPORT]), key=lambda content: content["step"])
         weights, vocab = content["state_dict"], Vocab(content["tokens"], Tokens(content["kind"]))
         name, arguments = str(content["class"]), dict(content["hyper_parameters"])
+    except SettingError:
+        raise
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         raise SettingError(f"{run}: not a run's folder, or damaged: {one_line(error, 200)}") from error
     if model_class is not None and not issubclass(model_class, RNNLMScratch):
         raise SettingError(f"{run}: {name_of(model_class)} is not a subclass of RNNLMScratch")
     if model_class is None and name not in OURS:
-        raise SettingError(f"{run}: its model is of the class {name}; add model._target_={name} to use it")
+        rule = f"add model._target_={name} (in Python: model_class) if it is a subclass of RNNLMScratch"
+        raise SettingError(f"{run}: its model is of the class {name}; {rule}")
     if model_class is not None and name_of(model_class) != name:
         raise SettingError(f"{run}: its model is of the class {name}, not {name_of(model_class)}")
     module, _, attribute = name.rpartition(".")
@@ -70,17 +73,22 @@ def _read(path: Path) -> dict[str, Any]:
         return content | {"step": content["summary"]["metrics"].get("step", 0)}
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     states = (state for state in checkpoint.values() if isinstance(state, dict))
-    of_data = next(state for state in states if {"tokens", "kind"} <= state.keys())
+    of_data = next((state for state in states if {"tokens", "kind"} <= state.keys()), None)
+    if of_data is None:
+        raise SettingError(f"{path}: its data module has saved no vocabulary, as TimeMachine does")
     return checkpoint | of_data | {"step": checkpoint["global_step"]}
 
 
 def load_initial_weights(run: str, model: RNNLMScratch, vocab: Vocab) -> dict[str, Any]:
     """Copy the weights of another run into a new model; return which run that is, and its epoch.
 
-    Raises SettingError if they do not fit.
+    The run may be of the same class or of one of this project's. Raises SettingError if they do not fit.
     """
     try:
-        theirs, their_vocab = load_model(run, None if name_of(type(model)) in OURS else type(model))
+        try:
+            theirs, their_vocab = load_model(run)
+        except SettingError:  # of a user's class
+            theirs, their_vocab = load_model(run, type(model))
     except SettingError as error:
         raise SettingError(f"init_from={error}") from error
     if their_vocab.idx_to_token != vocab.idx_to_token:

@@ -75,7 +75,16 @@ def open_run(cfg: DictConfig) -> Record:
     are_words = isinstance(settings["tags"], list) and all(isinstance(tag, str) for tag in settings["tags"])
     require(are_words, "tags", settings["tags"], "must be a list of words", "[baseline,wide]")
     choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
-    return Record(folder, settings, is_job=is_job(), overrides=overrides, **choices)
+    typed = [*places_of_settings(hydra_cfg), *overrides]
+    return Record(folder, settings, is_job=is_job(), typed=typed, overrides=overrides, **choices)
+
+
+def places_of_settings(hydra_cfg: Any) -> list[str]:
+    """Return the words of the command line that say where Hydra finds files of settings."""
+    name, sources = str(hydra_cfg.job.config_name), hydra_cfg.runtime.config_sources
+    words = [] if name == "train" else ["--config-name", name]
+    words += [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+    return words + [each for each in hydra_cfg.overrides.hydra if each.startswith("hydra.searchpath=")]
 
 
 def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str]) -> None:

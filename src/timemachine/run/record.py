@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -53,13 +53,16 @@ class Record:
     Entering locks the folder, so that one process trains in it, and reads an earlier session's summary as `before`.
     Leaving writes the status: `completed` or `diverged` as `update` has set it, otherwise `diverged`, `failed` or
     `interrupted`, by the exception, which propagates. Until `begin`, an earlier session's summary is not changed. Only
-    the first process of a run writes. `about`: entries of a new summary, such as `overrides`.
+    the first process of a run writes. `typed`: the words of the command line, to print how to resume. `about`: entries
+    of a new summary, such as `overrides`.
 
     Raises SettingError on entering, for a folder that is in use and for a damaged summary.json.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any], *, is_job: bool = False, **about: Any) -> None:
-        self.folder, self.settings, self.is_job = folder, settings, is_job
+    def __init__(
+        self, folder: Path, settings: dict[str, Any], *, is_job: bool = False, typed: Sequence[str] = (), **about: Any
+    ) -> None:
+        self.folder, self.settings, self.is_job, self.typed = folder, settings, is_job, typed
         self.writes = is_first_process()
         self.prints = self.writes and not is_job
         self.before: dict[str, Any] = {}
@@ -68,7 +71,6 @@ class Record:
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
         self.summary |= {"overrides": []} | about | {"started": started, "seconds": 0.0}
-        self.typed: list[str] = self.summary["overrides"]  # in this session, not in a folder
         self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=0)
 
     def __enter__(self) -> Self:
@@ -112,7 +114,7 @@ class Record:
             before, typed = recorded.get(name), now.get(name)
             if before != typed and name not in MAY_DIFFER and not OF_THE_MACHINE.fullmatch(name):
                 rule = f"the run in {relative_path(self.folder)} has {name}={format_value(before)}"
-                raise SettingError(f"{name}={format_value(typed)}: {rule}; type this as well, or use another folder")
+                raise SettingError(f"{name}={format_value(typed)}: {rule}; use this value, or another folder")
 
     def _both(self) -> tuple[dict[str, Any], dict[str, Any]]:
         return self.before.get("settings", {}), self.settings

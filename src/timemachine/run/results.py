@@ -16,6 +16,8 @@ from timemachine.run.record import EXPORT, Record
 from timemachine.run.rows import final_numbers, read_numbers
 from timemachine.weights_and_biases import upload_line
 
+COUNTED = ("epoch", "step", "val_step", "best_epoch", "num_steps_done", "chars_per_second", "lr")  # no scores
+
 
 def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: Mapping[str, Any]) -> None:
     """Write the results into the run's folder and print them; the status comes last, as a kill may come before.
@@ -26,7 +28,9 @@ def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: 
     if not run.writes:
         return
     if trainer.fast_dev_run:
-        run.update(status="completed", message="trainer.fast_dev_run: no results")
+        run.update(status="completed", message="trainer.fast_dev_run: completed, without results")
+        if run.prints:
+            print_text(run.summary["message"])
         return
     model, data = trainer.lightning_module, trainer.datamodule
     if not run.has_begun:  # a resumed run that had nothing left to train
@@ -108,10 +112,11 @@ def print_results(summary: Mapping[str, Any]) -> None:
     """Print the table of a run's results, and its message."""
     metrics, epoch = summary["metrics"], f"epoch {summary['metrics'].get('epoch', 0)}"
     names = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
-    rows = [(name, short(metrics[name]), epoch) for name in names if name in metrics]
+    shown = [name for name in names if name in metrics] or [name for name in metrics if name not in COUNTED]
+    rows = [(name, short(metrics[name]), epoch) for name in shown]  # those of a custom model have other names
     if "best_val/perplexity" in metrics:
         rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
-    if "num_steps_done" in metrics:
+    if "clipped_steps" in metrics:
         clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
         rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:

@@ -23,7 +23,7 @@ from timemachine.errors import SettingError, is_about_settings, one_line
 from timemachine.run.console import error_line, print_text, short
 from timemachine.run.files import relative_path
 from timemachine.run.jobs import load_jobs, read_job
-from timemachine.run.program import is_job
+from timemachine.run.program import is_job, places_of_settings
 from timemachine.run.record import is_running, objective, read_summary, status_and_message
 from timemachine.weights_and_biases import upload_line
 
@@ -147,11 +147,9 @@ def run_in_child() -> float:
     """
     hydra_cfg = HydraConfig.get()
     folder, overrides = Path(hydra_cfg.runtime.output_dir), hydra_cfg.overrides
-    command: list[str] = [sys.executable, str(REPOSITORY / "train.py"), "--config-name", str(hydra_cfg.job.config_name)]
-    for source in hydra_cfg.runtime.config_sources:
-        if source.provider == "command-line":  # --config-dir
-            command += ["--config-dir", source.path]
-    kept = [each for each in overrides.hydra if not each.startswith(("hydra.mode=", "hydra/launcher=", "hydra.sweep"))]
+    command: list[str] = [sys.executable, str(REPOSITORY / "train.py"), *places_of_settings(hydra_cfg)]
+    others = "hydra.mode=", "hydra/launcher=", "hydra.sweep", "hydra.searchpath="
+    kept = [each for each in overrides.hydra if not each.startswith(others)]
     command += [*overrides.task, *kept, "hydra.mode=RUN", f"hydra.job.num={hydra_cfg.job.num}"]
     command += [f"hydra.run.dir={_quoted(folder)}", f"hydra.sweep.dir={_quoted(hydra_cfg.sweep.dir)}"]
     with subprocess.Popen(command, cwd=hydra_cfg.runtime.cwd, stdin=subprocess.DEVNULL) as child:

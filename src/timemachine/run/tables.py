@@ -71,7 +71,8 @@ class Tables(Callback):
         self.losses.append(outputs["loss"].detach() if outputs else torch.full_like(self.loss, math.nan))
         if trainer.global_step != self.last_step:  # unchanged after all but the last of accumulated batches
             self._add_step(trainer.global_step, pl_module)
-        self.num_targets += batch[1].numel() * trainer.world_size
+        if isinstance(batch, tuple | list) and isinstance(batch[-1], Tensor):  # others than (X, Y) are not counted
+            self.num_targets += batch[-1].numel() * trainer.world_size
         self.seconds = perf_counter() - self.began
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -128,7 +129,8 @@ class Tables(Callback):
         self.ended, steps, count = None, self._write_steps(trainer, epoch), max(len(self.steps), 1)
         self.steps = []
         norms = {name: math.fsum(step[name] for step in steps) / count for name in ("grad_norm", "grad_norm_clipped")}
-        clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in steps)
+        is_known = not math.isnan(norms["grad_norm"])  # not of a custom model
+        clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in steps) if is_known else math.nan
         num_chars = self.num_targets * _chars_per_token(trainer)
         speed = torch.tensor(
             num_chars / max(self.seconds, 1e-9), dtype=torch.float64, device=trainer.strategy.root_device
