@@ -38,8 +38,9 @@ def cause_of(error: BaseException) -> BaseException:
     if isinstance(cause, ImportError) and cause.__cause__:  # an error in a module that Hydra has imported
         cause = cause.__cause__
     if "locating target" in target:  # 'my_models.MyLM'
-        is_module = isinstance(cause, ModuleNotFoundError) and f"'{cause.name}" in target
-        return SettingError(f"{target}: {cause}") if is_module or isinstance(cause, AttributeError) else cause
+        is_missing = isinstance(cause, ModuleNotFoundError) and f"'{cause.name}" in target
+        is_missing |= isinstance(cause, AttributeError)  # a module without this class
+        return SettingError(f"{target}: no such module or class: {cause}") if is_missing else cause
     is_unknown = isinstance(cause, TypeError) and "unexpected keyword argument" in str(cause)
     is_rejected = isinstance(cause, TypeError | ValueError) and _module_of(cause).startswith("lightning.")
     return SettingError(f"{key}: {cause}".partition("\nfull_key")[0]) if is_unknown or is_rejected else cause
