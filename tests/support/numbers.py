@@ -38,12 +38,16 @@ MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table ->
     "`recipe=next_edition`: the RNN from scratch": {},
     "with initial weights as large as those of `nn.RNN`, `model.sigma=0.051`": {"model.sigma": 0.051},
     "two layers, `model.cell=deep_rnn`": {"model.cell": "deep_rnn"},
+    "`model.cell=deep_rnn model.lr=8`": {"model.cell": "deep_rnn", "model.lr": 8},
+    "`model.cell=deep_rnn model.lr=16`": {"model.cell": "deep_rnn", "model.lr": 16},
     "`model.cell=gru`": {"model.cell": "gru"},
     "`model.cell=lstm`": {"model.cell": "lstm"},
+    "`model.cell=lstm model.lr=8`": {"model.cell": "lstm", "model.lr": 8},
+    "`model.cell=lstm model.lr=16`": {"model.cell": "lstm", "model.lr": 16},
     "the RNN on characters, `data.tokens=characters`": {"data.tokens": "characters"},
     "the RNN on letters, `data.tokens=letters`": {"data.tokens": "letters"},
 }
-RECIPE = {"model.cell": "rnn", "model.sigma": 0.01, "data.tokens": "bpe"}
+RECIPE = {"model.cell": "rnn", "model.sigma": 0.01, "model.lr": 4, "data.tokens": "bpe"}
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^\d+ runs \(.*\) in [\d.]+ minutes; .*$", re.MULTILINE)
 STEPS = {  # label in sweeps/speed.md -> label in the table
