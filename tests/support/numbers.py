@@ -38,6 +38,7 @@ MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table ->
     "`recipe=next_edition`: the RNN from scratch": {},
     "with initial weights as large as those of `nn.RNN`, `model.sigma=0.051`": {"model.sigma": 0.051},
     "two layers, `model.cell=deep_rnn`": {"model.cell": "deep_rnn"},
+    "`model.cell=deep_rnn model.lr=2`": {"model.cell": "deep_rnn", "model.lr": 2},
     "`model.cell=deep_rnn model.lr=8`": {"model.cell": "deep_rnn", "model.lr": 8},
     "`model.cell=deep_rnn model.lr=16`": {"model.cell": "deep_rnn", "model.lr": 16},
     "`model.cell=gru`": {"model.cell": "gru"},
