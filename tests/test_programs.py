@@ -251,7 +251,7 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
 
 
 def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
-    """With a metric and batches of its own, and without a logger."""
+    """With another metric, with batches that are dicts, and without a logger."""
     (tmp_path / "files/model").mkdir(parents=True)
     (tmp_path / "files/data").mkdir()
     (tmp_path / "files/model/bigrams.yaml").write_text("_target_: own_models.Bigrams\n")

@@ -194,14 +194,14 @@ def test_damaged_checkpoint_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
 
 
 def test_checkpoints_elsewhere(tmp_path: Path) -> None:
-    """A ModelCheckpoint with a folder of its own keeps as many as it is told to."""
+    """A ModelCheckpoint with another folder keeps `save_top_k` files in it."""
     own = ModelCheckpoint(tmp_path / "own", monitor="train/perplexity", filename="{epoch}")
     train(tmp_path / "run", own, max_epochs=4)
     assert [path.name for path in (tmp_path / "own").iterdir()] == [Path(own.best_model_path).name]
 
 
 def test_paths_of_a_checkpoint_are_not_followed(uninterrupted: Path, tmp_path: Path) -> None:
-    """Lightning removes the former best checkpoint, whatever its path."""
+    """Lightning removes the former best checkpoint at any path."""
     folder, victim = shutil.copytree(uninterrupted, tmp_path / "run"), tmp_path / "victim"
     victim.mkdir()
     (victim / "file").touch()

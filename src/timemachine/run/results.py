@@ -113,7 +113,7 @@ def print_results(summary: Mapping[str, Any]) -> None:
     metrics, epoch = summary["metrics"], f"epoch {summary['metrics'].get('epoch', 0)}"
     names = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
     shown = [name for name in names if name in metrics] or [name for name in metrics if name not in COUNTED]
-    rows = [(name, short(metrics[name]), epoch) for name in shown]  # those of a custom model have other names
+    rows = [(name, short(metrics[name]), epoch) for name in shown]  # a custom model may log other names
     if "best_val/perplexity" in metrics:
         rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
     if "clipped_steps" in metrics:
