@@ -1,6 +1,6 @@
 """Print the files of the project that train.py executes, and their lines: python -m tests.reader.
 
-A file counts if one of its functions is called. The page, a folder of its own, does not count.
+A file counts if one of its functions is called. The page, a separate folder, does not count.
 """
 
 import inspect

@@ -2,10 +2,12 @@
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,16 @@ ALONE = [*SHORT, "hydra.run.dir='the run'"]  # with a space, for the commands of
 REGULARIZED = ["model=regularized", "model.optimizer=adamw", "model.lr=0.01", "model.carry_state=true"]
 REGULARIZED += ["model.schedule=cosine", "model.input_dropout=0.1", "model.output_dropout=0.1", "data.batch_size=16"]
 SWEEP = ["-m", *SHORT, "hydra.sweep.dir=sweep"]
+LONG = ["model.lr=0.1"]  # at a rate of 2, thousands of epochs of this short text overfit: the run "diverges"
+KILLED = {"": [*ALONE, *LONG], "regularized": [*ALONE, *REGULARIZED], "ddp": [*ALONE, *LONG, "trainer=ddp_cpu"]}
+if KILLS > 3:
+    KILLED["joblib"] = [*SWEEP, *LONG, "seed=0,1", "hydra/launcher=joblib"]
+    KILLED["child"] = [*SWEEP, *LONG, "trainer=ddp_cpu"]
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Return the results of each run below a folder."""
+    return {table.parent.name: what_is_left(table.parent) for table in folder.rglob("metrics.csv")}
 
 
 def two_more_epochs(run: Running, folder: Path) -> None:
@@ -68,28 +80,31 @@ def test_several_processes(tmp_path: Path, program: Program) -> None:
 
 @pytest.mark.slow
 @pytest.mark.torture
-@pytest.mark.parametrize("settings", [[], REGULARIZED, ["trainer=ddp_cpu"]], ids=["", "regularized", "ddp"])
-def test_killed_again_and_again(settings: list[str], program: Program, tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", KILLED.values(), ids=KILLED)
+def test_killed_again_and_again(typed: list[str], program: Program, tmp_path: Path) -> None:
     """With a hundred checkpoints per second, kills come within milliseconds of one."""
-    moments, metrics = random.Random(0), tmp_path / "the run/metrics.csv"
-    typed = [*ALONE, *settings, f"trainer.max_epochs={60 * KILLS}"]
-    again = ["resume=the run", "logger=csv", *(each for each in settings if each.startswith("trainer="))]
+    moments, typed = random.Random(0), [*typed, f"trainer.max_epochs={60 * KILLS}"]
+    again = typed  # a sweep
+    if "-m" not in typed:
+        again = ["resume=the run", "logger=csv", *(each for each in typed if each.startswith("trainer="))]
 
     def last_write() -> int:
-        return metrics.stat().st_mtime_ns if metrics.exists() else 0
+        return max((table.stat().st_mtime_ns for table in tmp_path.rglob("metrics.csv")), default=0)
 
     for number in range(KILLS):
         before = last_write()
         with running(tmp_path, *(again if number else typed)) as run:
             run.wait_until(lambda: last_write() != before)  # noqa: B023  called at once
             time.sleep(moments.uniform(0, 0.3))
-            assert run.process.poll() is None  # the run must still be active
+            assert run.process.poll() is None  # the program must still be active
             os.killpg(run.process.pid, signal.SIGKILL)
             run.ended()
     assert_succeeded(program("train.py", *again))
-    (tmp_path / "the run").rename(tmp_path / "killed")
+    killed = results(tmp_path)
+    for folder in tmp_path.iterdir():
+        shutil.rmtree(folder)
     assert_succeeded(program("train.py", *typed))
-    assert what_is_left(tmp_path / "killed") == what_is_left(tmp_path / "the run")
+    assert killed and killed == results(tmp_path)
 
 
 @pytest.mark.slow

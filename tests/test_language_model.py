@@ -217,7 +217,7 @@ class Doubled(RNNLMScratch):
 
 
 class Bytes(TimeMachine):
-    """Data with a DataLoader of its own, which serves the tokens as they are stored, in one byte each."""
+    """Data with a custom DataLoader, which serves the stored tokens unchanged, in one byte each."""
 
     def train_dataloader(self) -> Any:
         windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[:64]

@@ -68,7 +68,7 @@ def train_for_long(total: int) -> Iterator[list[float]]:
     """Train in a new process and count while it runs."""
     with start(f"trainer.max_epochs={total}", "hydra.run.dir=long") as run:
         for row in range(ROWS):
-            until = total * (row + 1) // (ROWS + 1)  # the run goes on for a while after the last count
+            until = total * (row + 1) // (ROWS + 1)  # the run continues for a while after the last count
             while epochs(Path("long")) < until and run.poll() is None:
                 time.sleep(0.05)
             assert run.poll() is None, "the run ended early"

@@ -91,7 +91,7 @@ def is_killed_at(number: int, folder: Path) -> bool:
 
 @pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.slow)])
 def test_killed_while_a_file_is_written(every: int, uninterrupted: Path, tmp_path: Path) -> None:
-    """Each file has its old content or its new one, so the run goes on."""
+    """Each file has its old content or its new one, so the run resumes."""
     for number in itertools.count(1, every):
         folder = tmp_path / str(number)
         if not is_killed_at(number, folder):
@@ -138,7 +138,7 @@ def test_early_stopping_ends_a_run_for_good(tmp_path: Path) -> None:
     for _ in range(2):
         train(tmp_path, EarlyStopping("val/perplexity", patience=1), kind=Rises, max_epochs=9)
         assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1, 2]
-    train(tmp_path, kind=Rises, max_epochs=3)  # without the callback it goes on
+    train(tmp_path, kind=Rises, max_epochs=3)  # without the callback it resumes
     assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1, 2, 3]
 
 
