@@ -16,7 +16,7 @@ from typing import Any
 from timemachine.errors import SettingError
 
 _PLACES = Path(__file__).parents[2], Path(sys.argv[0]).resolve().parent, Path.cwd()
-# The folder of train.py and conf/: that of the source, or after `pip install .` that of the program or the notebook.
+# The folder of train.py and conf/: the source's, or after `pip install .` the program's or the notebook's.
 REPOSITORY = next((folder for folder in _PLACES if (folder / "conf/train.yaml").is_file()), _PLACES[-1])
 PREFIX = "it has"  # to continue, as in the book
 MAX_FLOAT32 = 3e38  # bound of numbers that are converted to float32

@@ -74,8 +74,8 @@ class Row(NamedTuple):
 def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
     """Return the score of N target characters from the sums of their negative log-likelihoods, in nats, (N,), float64.
 
-    `count_N` (N,): number of predictions in each sum; one if None. The error of the perplexity follows from that of the
-    mean, over blocks of 100 characters, by the delta method.
+    `count_N` (N,): number of predictions in each sum; one if None. The error of the mean comes from blocks of 100
+    characters; the error of the perplexity follows by the delta method.
     """
     count_N = torch.ones_like(nll_N) if count_N is None else count_N
     mean, error = mean_and_error(nll_N, count_N)

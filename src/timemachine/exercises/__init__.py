@@ -6,7 +6,7 @@ The module of the same name in this package reports them:
 - the first line of its docstring is the title of the report;
 - `table(jobs)` returns the table. Its index has the settings of a row, its cells are texts, numbers or `Estimate`s;
 - `figure(jobs)` draws the figure, and `CAPTION` describes it;
-- `SETUP` says how the runs were made and what the columns mean;
+- `SETUP` describes the runs and the columns;
 - `SETTINGS` are the settings by which the table tells runs apart, besides the seed and `data.start`, which repeat a
   run. Runs that differ in other settings are rejected. None: the table tells runs apart by every setting;
 - `FORMATS` has the format specifications of columns, if they differ from the usual ones.

@@ -10,9 +10,9 @@ from pandas import DataFrame
 from timemachine.exercises.drawing import COLOURS, MARKERS
 
 LEARNS = """
-A run learns if its last validation perplexity is below that of the book's n-grams (section 9.3), which are counted in
-the same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv). Validation: window perplexity of
-the runs that learn, mean ± the half-width of its 95% interval."""
+A run learns if its last validation perplexity is below the perplexity of the book's n-grams (section 9.3), which are
+counted in the same training text and smoothed by Laplace's rule (`trigrams/val` in summary.csv). Validation: window
+perplexity of the runs that learn, mean ± the half-width of its 95% interval."""
 
 
 def outcomes(jobs: DataFrame) -> DataFrame:

@@ -52,7 +52,7 @@ CAPTION = "Generated text and real text. Circles: models; bars: means."
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Return `MEASURES` averaged over texts by decoding method and for real text, greedy loops, and `sharpening`.
 
-    Each text begins with its prefix, which is not measured. `shown`: the beginning of a text by decoding method.
+    Each text starts with its prefix, which is not measured. `shown`: the beginning of a text by decoding method.
     """
     train = data.corpus.characters[: data.splits["train"].targets.stop]
     known = set(train.split(" ")[:-1])  # the last one may be cut

@@ -100,7 +100,7 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
         for name in {"seed", "init_from", "probes", "tags"} - typed:
             if _is_plain(recorded.get(name)):
                 cfg[name] = recorded.get(name)
-        # A typed choice of a model or of data, with all its values, has to be that of the run.
+        # A typed choice of a model or of data, with all its values, must equal the run's.
         for group in [group for group in GROUPS if group == "trainer" or group not in typed]:
             plain = {name: value for name, value in recorded[group].items() if _is_plain(value)}
             target = plain.pop("_target_", None)

@@ -115,7 +115,7 @@ def with_line_feeds(text: bytes) -> bytes:
 
 
 def append_normalised(characters: bytearray, path: Path, pieces: Iterable[bytes], tokens: Tokens) -> int:
-    """Append the normalised pieces of a file, in UTF-8, to those of the files before it; return the pieces' size.
+    """Append the normalised pieces of a file, in UTF-8, to the text of the files before it; return their size.
 
     Raises SettingError with the file's path if it is not a text, or contains only white space.
     """
