@@ -7,7 +7,7 @@
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
 # make lint            run ruff and mypy
-# make torture         compare random settings with a plain loop, and kill and resume runs, many times: an hour
+# make torture         compare random settings with a plain loop; kill and resume runs and sweeps: 80 minutes on two cores
 # make soak            run hundreds of commands and a long run, and check that memory and files do not grow
 # make coverage        list the branches of src that no test takes
 # make lock            write the versions in .venv to requirements.lock, and with uv to uv.lock
