@@ -84,7 +84,7 @@ def test_several_processes(tmp_path: Path, program: Program) -> None:
 def test_killed_again_and_again(typed: list[str], program: Program, tmp_path: Path) -> None:
     """With a hundred checkpoints per second, kills come within milliseconds of one."""
     moments, typed = random.Random(0), [*typed, f"trainer.max_epochs={60 * KILLS}"]
-    again = typed  # a sweep
+    again = typed  # a sweep resumes by the same command
     if "-m" not in typed:
         again = ["resume=the run", "logger=csv", *(each for each in typed if each.startswith("trainer="))]
 
