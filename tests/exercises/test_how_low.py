@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 from pandas import DataFrame
-from scipy import stats
 
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.baselines import MIXTURE, Baselines
 from timemachine.evaluation.scores import stream_nll, stream_score
 from timemachine.exercises import how_low
+from timemachine.exercises.comparison import student_t
 from timemachine.language_model import RNNLMScratch
 
 
@@ -41,7 +41,7 @@ def test_rows_of_steps() -> None:
         ("90%", "sgd", 32, 1, 0), ("90%", "adamw", 256, 30, 0), ("90%", "adamw", 256, 30, 10),
         (10_000, "adamw", 512, 30, 100),
     ]  # fmt: skip
-    half_width = stats.t.ppf(0.975, 2) * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3)
+    half_width = student_t(0.05, 2) * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3)
     row = table.iloc[1]
     assert f"{row['training']} {row['last 5%']}" == f"6.01 ± {half_width:.2f} 7.01 ± {half_width:.2f}"
     difference = np.mean([math.log((7 + seed / 100) / 3.5) for seed in range(3)])
@@ -69,4 +69,4 @@ def test_probe_reads_targets_once(sample: Corpus) -> None:
         starts = np.arange(0, len(targets), 100)
         residual_K, count = np.add.reduceat(difference_N - difference_N.mean(), starts), len(starts)
         error = math.sqrt(residual_K.var(ddof=1) * count) / len(targets)
-        assert scores[part]["half_width"] == pytest.approx(stats.t.ppf(0.975, count - 1) * error)
+        assert scores[part]["half_width"] == pytest.approx(student_t(0.05, count - 1) * error)
