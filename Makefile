@@ -22,6 +22,8 @@ TORCH := $(BIN)/python src/install_torch.py --disable-pip-version-check
 
 LOCKS := $(if $(LOCKED),-locked)
 CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)
+# Some containers set it. Bytecode makes each start of a program a second faster, and tests start hundreds.
+unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 

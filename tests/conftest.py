@@ -34,7 +34,7 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _stranger(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run in an empty folder without the developer's accounts, cache or network."""
     monkeypatch.chdir(tmp_path)
     home = tmp_path / "home"
@@ -43,7 +43,8 @@ def _stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_CACHE_HOME", str(home / "cache"))
-    monkeypatch.setenv("MPLCONFIGDIR", str(home / "matplotlib"))
+    # For all tests, since each program would otherwise search the machine for fonts.
+    monkeypatch.setenv("MPLCONFIGDIR", str(tmp_path_factory.getbasetemp() / "matplotlib"))
     for proxy in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(proxy, "http://127.0.0.1:9")  # connections are refused immediately
         monkeypatch.setenv(proxy.upper(), "http://127.0.0.1:9")
