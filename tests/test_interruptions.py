@@ -65,6 +65,7 @@ def assert_same_end(started: Callable[..., Done], folder: Path, *typed: str) -> 
     assert kept.read_bytes() == whole.read_bytes()
 
 
+@pytest.mark.slow
 def test_a_run(tmp_path: Path) -> None:
     assert "'resume=the run'" in interrupt(signal.SIGINT, tmp_path, *ALONE)
     interrupt(signal.SIGTERM, tmp_path, "resume=the run", "logger=csv")

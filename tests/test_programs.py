@@ -125,6 +125,7 @@ def test_evaluate(short_run: Run, tmp_path: Path) -> None:
         assert float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
 
 
+@pytest.mark.slow
 def test_another_encoding(short_run: Run, program: Program) -> None:
     done = program("evaluate.py", f"run={short_run.folder}", PYTHONIOENCODING="ascii")
     assert_succeeded(done)

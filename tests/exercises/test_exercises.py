@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.exercises.test_report import EXERCISES
-from tests.support.programs import Program, call_program
+from tests.support.programs import call_program
 from timemachine.config import REPOSITORY
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -28,9 +28,9 @@ SWEEPS += [(exercise, [*TINY, SHORT.get(exercise, "trainer.max_epochs=5")]) for 
 @pytest.mark.parametrize(
     ("exercise", "typed"), [(QUICK, SMOKE), *(pytest.param(*it, marks=pytest.mark.slow) for it in SWEEPS)]
 )
-def test_every_exercise_ends_in_a_report(exercise: str, typed: list[str], program: Program, tmp_path: Path) -> None:
-    run = program if exercise == QUICK else call_program
-    done = run("train.py", f"exercise={exercise}", *typed, "hydra.launcher.n_jobs=1")  # workers would import again
+def test_every_exercise_ends_in_a_report(exercise: str, typed: list[str], tmp_path: Path) -> None:
+    here = "hydra.launcher.n_jobs=1"  # workers would import again
+    done = call_program("train.py", f"exercise={exercise}", *typed, here)
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
     report, jobs = (sweep / "report.md").read_text(), load_jobs(sweep)
