@@ -24,7 +24,7 @@ SMALL = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_si
 SMALL += ["model.hiddens=8", "model.lr=0.01", "logger=csv", "trainer=cpu"]  # at a higher rate a long run diverges
 
 
-WHOLE, PART = (50, 5000, 8), (10, 2000, 2)  # rounds of six commands, epochs of three steps, parallel runs
+WHOLE, PART = (50, 5000, 8), (6, 1000, 2)  # rounds of six commands, epochs of three steps, parallel runs
 
 
 def count(process: psutil.Process) -> list[float]:
