@@ -3,14 +3,13 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1
-unset PYTHONDONTWRITEBYTECODE # the imports compile what they need, which is a small part of what is installed
 
 environment=${ENVIRONMENT:-$(mktemp -d)}
 [ -n "${ENVIRONMENT:-}" ] || trap 'rm -rf "$environment"' EXIT
 
 install() {
     "$PYTHON" -m venv "$environment"
-    "$environment/bin/python" -m pip --disable-pip-version-check install --quiet --no-compile "$@"
+    "$environment/bin/python" -m pip --disable-pip-version-check install --quiet "$@"
 }
 
 # What calls Lightning, Hydra, W&B and other libraries: it may differ with their versions, where plain Python does not.
