@@ -44,8 +44,6 @@ def test_failed_and_repeated_jobs(launcher: str, tmp_path: Path, program: Progra
     after = files(tmp_path / "sweep")
     assert {path.parent.name for path in before if before[path] != after[path]} <= {"2", "3"}
 
-    if launcher == "joblib":
-        return
     done = started("train.py", *typed, "model.lr=3,4,5,6")  # other jobs
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert re.search(r"^error: model.lr=\d: .*sweep/\d has model.lr=", done.stderr, re.MULTILINE)

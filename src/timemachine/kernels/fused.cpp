@@ -19,8 +19,8 @@
 //
 // Why it is fast: the states of a tile of windows stay in the second-level cache from the forward steps to the backward
 // steps; dO and dZ exist for a group of time steps only, until the weights' gradients include them; a product keeps a
-// block of its result in registers. Tried: dO_t W_hq' for a whole group at once is slower at the book's sizes and no faster
-// with 1,025 symbols.
+// block of its result in registers. Tried: computing dO_t W_hq' for a whole group at once is slower at the book's sizes
+// and no faster with 1,025 symbols.
 //
 // Why any number of threads gives the same bits: windows are divided into tiles and tiles into chunks, by sizes alone;
 // a thread computes whole chunks; chunks are added in their order. AVX2 and AVX-512 give the same bits because the sums
