@@ -1,5 +1,7 @@
 """Perplexity of a trained model on other texts: python evaluate.py run=outputs/… data.corpus=war_of_the_worlds."""
 
+from typing import Any
+
 import hydra
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
@@ -12,7 +14,8 @@ from timemachine.run.program import errors_in_one_line, find_run
 @errors_in_one_line
 def main(cfg: DictConfig) -> None:
     """Print a table with the window and the stream perplexity of each text."""
-    check(OmegaConf.to_container(cfg, throw_on_missing=True), EVALUATE)  # type: ignore[arg-type]
+    settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
+    check(settings, EVALUATE)
     run = find_run(str(cfg.run))
     print(f"scoring {cfg.run} on {cfg.data.corpus or 'its own text'}, window by window and as one stream", flush=True)
 
@@ -20,18 +23,18 @@ def main(cfg: DictConfig) -> None:
     from timemachine.evaluation.baselines import compare, print_comparison
     from timemachine.evaluation.scores import evaluate, find_texts, print_evaluation
     from timemachine.regularized.symbols import check_size
-    from timemachine.run.load import folder_of, load_model
-    from timemachine.run.record import read_summary
+    from timemachine.run.load import load_model, summary_of
 
-    summary = read_summary(folder_of(run))
-    texts = find_texts(cfg.data.corpus, summary, cfg.data.search_dirs)
     model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
+    summary = summary_of(run)
+    corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
+    texts = find_texts(corpus, summary, search_dirs)
     if cfg.baselines:
         check_size(vocab, "baselines=true", "baselines=false")
     rows = [row for text in texts for row in evaluate(model, vocab, summary, text)]
     print_evaluation(rows, texts, vocab, str(cfg.run))
     if cfg.baselines:
-        (own,) = find_texts(None, summary, cfg.data.search_dirs)
+        (own,) = find_texts(None, summary, search_dirs)
         for comparison in compare(model, vocab, summary, texts, own):
             print_comparison(comparison)
 

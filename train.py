@@ -42,8 +42,8 @@ def main(cfg: DictConfig) -> float:
         if run.is_job and trainer.progress_bar_callback:
             trainer.progress_bar_callback.disable()  # the sweep prints a line per job
 
-        if cfg.init_from and not checkpoint:
-            run.summary["parent"] = load_initial_weights(cfg.init_from, model, data.vocab)
+        if cfg.init_from is not None and not checkpoint:
+            run.summary["parent"] = load_initial_weights(str(cfg.init_from), model, data.vocab)
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)

@@ -192,6 +192,11 @@ class Broken(RNNLMScratch):
         raise ValueError("my mistake")
 
 
+class Helped(RNNLMScratch):
+    def __init__(self, vocab_size, **network):
+        sorted([], nothing=True)
+
+
 class Bigrams(LightningModule):
     def __init__(self, vocab_size):
         super().__init__()
@@ -280,21 +285,31 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
         "model=scratch +model.hidens=3", "resume=nowhere", "data=sample recipe=novel",
         "exercise=clipping model.hiddens=4,8", "seed=x", "probes=nowhere", "trainer.val_check_interval=1000",
         "data.num_val=1000 trainer.overfit_batches=0.5 trainer.check_val_every_n_epoch=2",
+        "data.search_dirs=nowhere", "init_from=0", "callbacks.progress.every_n_epochs=-3",
+        "callbacks=early_stopping callbacks.early_stopping.monitor=nowhere trainer.max_epochs=1 data.num_train=100",
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, tmp_path: Path) -> None:
     flags = ["-m"] if "exercise=" in typed else []
     done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert re.search("-3|seed|overfit|1000|nowhere|abacus|hidens|teacher|clipping", done.stderr)
+    assert re.search("-3|seed|overfit|1000|nowhere|abacus|hidens|teacher|clipping|init_from", done.stderr)
 
 
 def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
     (own / "wrong.py").write_text("import nothing_of_this_name\n")
-    for target, said in (("own_models.Broken", "my mistake"), ("wrong.Model", "nothing_of_this_name")):
+    for target, said in (
+        ("own_models.Broken", "my mistake"), ("own_models.Helped", "sort"), ("wrong.Model", "nothing_of_this_name"),
+    ):  # fmt: skip
         done = call_program("train.py", *SHORT, f"model._target_={target}")
-        assert done.returncode == 1 and said in done.stderr
-    assert "Traceback" in done.stderr
+        assert done.returncode == 1 and said in done.stderr and "Traceback" in done.stderr
+    done = call_program("generate.py", "run=.", "model._target_=wrong.Model")
+    assert "nothing_of_this_name" in done.stderr and "Traceback" in done.stderr
+    (own / "own_callbacks.py").write_text(
+        "import lightning.pytorch as pl\nclass Hook(pl.Callback):\n    def on_fit_start(self): ...\n"
+    )
+    done = call_program("train.py", *SHORT, "+callbacks.mine._target_=own_callbacks.Hook")
+    assert "on_fit_start" in done.stderr and "Traceback" in done.stderr
 
 
 def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:

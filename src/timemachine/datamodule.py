@@ -58,7 +58,7 @@ class TimeMachine(LightningDataModule):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        given, search_dirs = corpus, [*search_dirs]
+        given, search_dirs = corpus, [*search_dirs] if isinstance(search_dirs, tuple) else search_dirs
         corpus = given.source if isinstance(given, Corpus) else given  # plain values, for checkpoints
         names = corpus if isinstance(corpus, list) else [corpus]
         are_names = bool(names) and all(isinstance(name, str | int | float) for name in names)

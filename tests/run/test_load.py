@@ -22,7 +22,7 @@ from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.__main__ import write_page
 from timemachine.run.checkpoints import AtomicCheckpointIO, name_of
-from timemachine.run.load import export_model, load_initial_weights, load_model
+from timemachine.run.load import export_model, load_initial_weights, load_model, summary_of
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
@@ -63,6 +63,7 @@ def test_export_round_trip(input: str, tmp_path: Path) -> None:
     loaded, vocab = load_model(tmp_path / "model.safetensors")
     assert weights(loaded) == weights(model) and loaded.hparams == model.hparams and type(loaded) is FusedRNNLM
     assert vocab.idx_to_token == VOCAB.idx_to_token
+    assert summary_of(tmp_path / "model.safetensors") == SUMMARY
     of_any_program = safetensors.numpy.load_file(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(of_any_program["W_hq"], model.W_hq.detach().numpy())
 
@@ -109,6 +110,7 @@ def test_code_is_never_executed(disguise: str, tmp_path: Path) -> None:
         {"state_dict": {}},
         {"state_dict": RNNLMScratch(5, hiddens=4).state_dict()},
         {"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}},
+        {"class": name_of(TimeMachine), "hyper_parameters": {"corpus": "sample"}},
     ],
 )
 def test_mismatched_checkpoint_is_rejected(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -146,8 +148,8 @@ def test_load_run(sample: Corpus) -> None:
     Path("text.txt").write_text(sample.characters)
     typed = ["data.corpus=text.txt", "data.start=700", "data.num_train=2000", "seed=3", "trainer.max_epochs=1"]
     typed += ["logger=csv", "~callbacks.best_checkpoint", "~callbacks.last_checkpoint", "hydra.run.dir=run"]
-    assert call_program("train.py", *typed, "trainer.enable_checkpointing=false").returncode == 0
-    data = TimeMachine(num_train=2000, start=700, corpus=sample, seed=3)
+    assert call_program("train.py", *typed, "data.seed=4", "trainer.enable_checkpointing=false").returncode == 0
+    data = TimeMachine(num_train=2000, start=700, corpus=sample, seed=4)
     (X_BT, _), *_ = data.train_dataloader()
     run = timemachine.load_run("run")
     assert run.model.predict("it has", 20, run.vocab) + "\n" == Path("run/sample.txt").read_text()

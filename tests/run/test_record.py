@@ -111,7 +111,16 @@ def test_open_job_with_a_checkpoint(tmp_path: Path) -> None:
         assert not run.has_ended
 
 
-@pytest.mark.parametrize("content", ["", "[1]", '{"status": "completed"}', "\xff"])
+ENTRIES = '"status": "completed", "settings": {}'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "", "[1]", '{"status": "completed"}', "\xff", f'{{{ENTRIES}, "metrics": {{"step": "three"}}}}',
+        f'{{{ENTRIES}, "metrics": {{}}, "exercise": 5}}', f'{{{ENTRIES}, "metrics": {{}}, "started": "noon"}}',
+    ],
+)  # fmt: skip
 def test_a_damaged_summary(content: str, tmp_path: Path) -> None:
     """It is one line, and the folder is not taken for a new one."""
     path = tmp_path / "summary.json"

@@ -5,14 +5,17 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch.utils.data import DataLoader, TensorDataset
 
 from tests.support.jobs import change_summary
 from tests.support.runs import InterruptAt, Interruption, fit, rows, what_is_left
@@ -28,11 +31,11 @@ STEPS_AN_EPOCH, EPOCHS = 3, 4
 
 def train(
     folder: Path, *callbacks: Callback, kind: type[RNNLMScratch] = RNNLMScratch, hiddens: int = 4, seed: int = 1,
-    text: str = "sample", **chosen: Any,
+    text: str = "sample", kind_of_data: type[TimeMachine] = TimeMachine, **chosen: Any,
 ) -> None:  # fmt: skip
     """Train 12 steps, resuming from the last checkpoint in the folder if there is one."""
     torch.manual_seed(0)
-    data = TimeMachine(32, 4, 3 * 32 - 5, 40, corpus=find_corpus(text, []), seed=seed)
+    data = kind_of_data(32, 4, 3 * 32 - 5, 40, corpus=find_corpus(text, []), seed=seed)
     model = kind(len(data.vocab), hiddens=hiddens, lr=2)
     chosen = {"max_epochs": EPOCHS, "gradient_clip_val": 0.2} | chosen
     fit(folder, model, data, callbacks, **chosen).test(model, data, verbose=False)
@@ -107,6 +110,33 @@ def test_interrupted_with_max_steps(tmp_path: Path) -> None:
     interrupt_at([1, STEPS_AN_EPOCH], tmp_path / "whole", tmp_path / "interrupted", max_steps=max_steps)
 
 
+class Shuffled(TimeMachine):
+    """The windows in PyTorch's DataLoader, which draws from torch's global generator."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        windows = TensorDataset(*map(torch.cat, zip(*self.windows("train"), strict=True)))
+        return DataLoader(windows, self.batch_size, shuffle=True)
+
+
+class Draws(Callback):
+    """Draws when the training starts, also in a resumed run, and in each epoch."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.rand(1)
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.rand(1)
+
+
+@pytest.mark.parametrize("step", [STEPS_AN_EPOCH, 2 * STEPS_AN_EPOCH + 1])
+def test_global_random_numbers(step: int, tmp_path: Path) -> None:
+    for name, interruptions in (("whole", []), ("interrupted", [InterruptAt(step)])):
+        with pytest.raises(Interruption) if interruptions else nullcontext():
+            train(tmp_path / name, Draws(), *interruptions, kind_of_data=Shuffled)
+    train(tmp_path / "interrupted", Draws(), kind_of_data=Shuffled)
+    assert what_is_left(tmp_path / "interrupted") == what_is_left(tmp_path / "whole")
+
+
 def test_torn_row_in_moved_folder(uninterrupted: Path, tmp_path: Path) -> None:
     with pytest.raises(Interruption):
         train(tmp_path / "here", InterruptAt(2 * STEPS_AN_EPOCH))
@@ -142,6 +172,12 @@ def test_early_stopping_ends_a_run_for_good(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1, 2, 3]
 
 
+def test_early_stopping_after_the_first_epoch(tmp_path: Path) -> None:
+    for _ in range(2):
+        train(tmp_path, EarlyStopping("val/perplexity", stopping_threshold=1000), max_epochs=9)
+        assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1]
+
+
 # Rejected resumes
 
 
@@ -157,6 +193,7 @@ def assert_rejected(folder: Path, says: str, **chosen: Any) -> None:
 def test_another_experiment_is_rejected(uninterrupted: Path, tmp_path: Path) -> None:
     assert_rejected(uninterrupted, "model.hiddens=5: ", hiddens=5)
     assert_rejected(uninterrupted, "seed=2: ", seed=2)
+    assert_rejected(uninterrupted, "trainer.fast_dev_run: ", fast_dev_run=True)
     assert_rejected(uninterrupted, "FusedRNNLM", kind=FusedRNNLM)
     assert_rejected(uninterrupted, "trainer.max_epochs=3: ", max_epochs=3)
     (tmp_path / "other.txt").write_text(find_corpus("sample", []).characters + " and more")

@@ -105,6 +105,9 @@ def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     assert (run.name, run.project, run.display_name, run.group) == (first["id"], "mine", "first", "ours")
     assert run.entity == ENTITY
     assert_arrived(run, tmp_path / "run", resumed=True)
+    samples = [content for name, content in run.artifacts.items() if name.endswith(SAMPLES)]
+    tables = [json.loads(content)["data"] for files in samples for content in files.values()]
+    assert {row[0] for row in tables[-1]} == {1, 2, 3}
     assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
 
 

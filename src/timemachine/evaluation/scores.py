@@ -151,8 +151,7 @@ def find_texts(corpus: Any, summary: dict[str, Any], search_dirs: Sequence[str])
     names = [own["source"]] if corpus is None else [corpus] if isinstance(corpus, str | int | float) else [*corpus]
     require(bool(names), "data.corpus", [], "must name a text", "time_machine")
     texts = [
-        find_corpus([*map(str, name)] if isinstance(name, list) else str(name), [*search_dirs], tokens)
-        for name in names
+        find_corpus([*map(str, name)] if isinstance(name, list) else str(name), search_dirs, tokens) for name in names
     ]
     if corpus is None and texts[0].sha256 != own["sha256"]:
         rule = "the run's text has changed"

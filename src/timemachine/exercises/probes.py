@@ -36,6 +36,7 @@ def load(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
     Raises SettingError for a name that is not a probe, and for a probe that does not support this text or cell.
     """
     names = [names] if isinstance(names, str) else names
+    require(isinstance(names, Sequence), "probes", names, "must be a list of probes", "[stream]")
     given = f"probes=[{','.join(map(str, names))}]"
     for name in names:
         require(name in PROBES, "probes", [*names], f"{name} must be one of {', '.join(PROBES)}")

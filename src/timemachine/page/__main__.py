@@ -9,7 +9,6 @@ from timemachine.errors import SettingError, UserError
 from timemachine.page import Epoch, make_page
 from timemachine.run.console import error_line
 from timemachine.run.files import relative_path, write_whole
-from timemachine.run.record import read_summary
 
 
 def main() -> None:
@@ -32,17 +31,18 @@ def write_page(typed: str) -> Path:
         raise SettingError(f"{typed}: expected run=<a run's folder, or its .safetensors>")
     if not Path(run).exists():
         raise SettingError(f"{typed}: not found; use the folder that train.py printed at its end")
-    summary = read_summary(Path(run) if Path(run).is_dir() else Path(run).parent)  # fails before the slow imports
 
     from timemachine.page.epochs import read_epochs, training_text
-    from timemachine.run.load import load_model, load_run
+    from timemachine.run.load import load_run
 
+    loaded = load_run(run)
+    model = loaded.model  # fails for a run without one
     path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
     if Path(run).is_dir():
         path, epochs = Path(run, "page.html"), read_epochs(Path(run))
         with suppress(SettingError):  # the run's text no longer exists; the page then trains on pasted texts only
-            text = training_text(load_run(run).data)
-    write_whole(path, make_page(*load_model(run), summary, epochs, text))
+            text = training_text(loaded.data)
+    write_whole(path, make_page(model, loaded.vocab, loaded.summary, epochs, text))
     return path
 
 

@@ -4,7 +4,7 @@ B batch, T time steps, V vocabulary, H hidden units, S size of a state.
 """
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -107,8 +107,9 @@ class RegularizedRNNLM(FusedRNNLM):
         pair = batch[0], batch[1]
         if not self._needs_states:
             return super().training_step(pair, batch_idx)
-        loader: Any = self.trainer.train_dataloader
-        share = slice(self.global_rank, loader.global_size(batch_idx), self.trainer.world_size)
+        loader, world_size = cast(Any, self.trainer.train_dataloader), self.trainer.world_size
+        num_windows = loader.global_size(batch_idx) if hasattr(loader, "global_size") else len(batch[0]) * world_size
+        share = slice(self.global_rank, num_windows, world_size)
         loss_BT, nll_BT = self.losses(batch, share)
         self.train_perplexity.update(nll_BT.detach())
         return sum_over(loss_BT, targets_per_process(self.trainer, pair, batch_idx))

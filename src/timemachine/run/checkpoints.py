@@ -36,6 +36,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a file in the same folder, then rename it."""
         part = Path(f"{path}.part")
+        part.unlink(missing_ok=True)  # it may be a link, as in `files.write_whole`
         super().save_checkpoint(checkpoint, part, storage_options)
         part.replace(path)
         self.saved.add(Path(path).resolve())
@@ -56,7 +57,7 @@ class ExactResume(Callback):
     """
 
     def __init__(self) -> None:
-        self.states: Any = None  # kept until the training starts: building callbacks may draw random numbers
+        self.states: Any = None  # in a resumed run, when its training starts
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Convert the model before Lightning restores its weights, and let each epoch end once."""
@@ -65,18 +66,20 @@ class ExactResume(Callback):
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the states as plain values and tensors, all that `weights_only` loads."""
-        name, keys, *others = np.random.get_state()
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        numpy = name, np.asarray(keys).tolist(), *others
-        checkpoint["random"] = torch.get_rng_state(), cuda, numpy, random.getstate()
+        checkpoint["random"] = random_states()
         checkpoint["class"] = name_of(type(pl_module))  # so that no other class is built from it
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the states; point checkpoint paths to this run's folder; stay ended after EarlyStopping."""
-        self.states = checkpoint.get("random")
+        """Restore the states; point checkpoint paths to this run's folder; stay ended after EarlyStopping.
+
+        Before the training starts, since Lightning then asks the DataLoader for its iterator, which may draw a number.
+        """
+        if states := checkpoint.get("random"):
+            self.states = states
+            restore(states)
         stopped = [getattr(each, "state_key", "") for each in trainer.early_stopping_callbacks]
         for key, state in checkpoint["callbacks"].items():
-            if key in stopped and state["stopped_epoch"] > 0:
+            if key in stopped and state.get("stopping_reason"):
                 trainer.should_stop = True
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key)
@@ -84,13 +87,31 @@ class ExactResume(Callback):
                 _move(state, str(callback.dirpath))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the states."""
+        """Keep the states of a resumed run: other callbacks may draw now, as they did when the run started."""
         if self.states is not None:
-            of_torch, cuda, numpy, python = self.states
-            torch.set_rng_state(of_torch)
-            torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])  # there may be fewer GPUs now
-            np.random.set_state(numpy)
-            random.setstate(python)
+            self.states = random_states()
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore the kept states, once."""
+        if self.states is not None:
+            restore(self.states)
+            self.states = None
+
+
+def random_states() -> tuple[Any, ...]:
+    """Return the states of the generators of torch, CUDA, NumPy and Python."""
+    name, keys, *others = np.random.get_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return torch.get_rng_state(), cuda, (name, np.asarray(keys).tolist(), *others), random.getstate()
+
+
+def restore(states: tuple[Any, ...]) -> None:
+    """Set the generators to the states from `random_states`."""
+    of_torch, cuda, numpy, python = states
+    torch.set_rng_state(of_torch)
+    torch.cuda.set_rng_state_all(cuda[: torch.cuda.device_count()])  # there may be fewer GPUs now
+    np.random.set_state(numpy)
+    random.setstate(python)
 
 
 def name_of(kind: type) -> str:
@@ -144,6 +165,8 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
         if run.before.get("status") in ENDED:
             raise SettingError(f"{folder}: has a run that has ended, without {LAST}; use another hydra.run.dir")
         return None
+    if run.settings["trainer"].get("fast_dev_run"):
+        raise SettingError(f"trainer.fast_dev_run: would replace the results in {folder}; use another hydra.run.dir")
     run.require_same("seed", "init_from", "model", "data")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

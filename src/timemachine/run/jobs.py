@@ -20,9 +20,7 @@ NUM_SHOWN = 6  # settings that the printed table shows
 FIRST_COLUMNS, LAST_COLUMNS = ["job", "status"], ["message", "folder"]
 SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
 # Settings that follow from others, copies and places in the run's folder, or that do not concern the training.
-DERIVED = re.compile(
-    r"resume|tags|data\.seed|(network|rates)\..*|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*"
-)
+DERIVED = re.compile(r"resume|tags|(network|rates)\..*|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,14 +58,16 @@ def read_job(folder: Path, name: str = "") -> Job:
     """Return the job of a folder, with status `failed` if it has no summary.json or its process was killed."""
     try:
         summary = read_summary(folder)
+        summary["metrics"] = summary["metrics"] or final_numbers(folder)
     except SettingError as error:
         return Job(name=name, folder=folder, status="failed", message=str(error))
     if summary["status"] == "running" and not is_running(folder):
         summary |= {"status": "failed", "message": "its process was killed"}
     entries = {field.name: summary[field.name] for field in fields(Job) if field.name in summary}
     settings = {name: value for name, value in flat(summary["settings"]).items() if not DERIVED.fullmatch(name)}
-    entries |= {"settings": settings, "metrics": summary["metrics"] or final_numbers(folder)}
-    return Job(**entries | {"name": name, "folder": folder})
+    if settings.get("data.seed") == settings.get("seed"):  # a copy, unless it was typed
+        settings.pop("data.seed", None)
+    return Job(**entries | {"settings": settings, "name": name, "folder": folder})
 
 
 def job_folders(folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoints import name_of
 from timemachine.run.files import write_whole
-from timemachine.run.record import EXPORT, LAST, OURS, read_summary
+from timemachine.run.record import EXPORT, LAST, OURS, checked_summary, read_summary
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
 
@@ -29,6 +29,18 @@ def folder_of(run: str | Path) -> Path:
     """Return the folder of a run, given the folder itself or a file in it."""
     path = Path(run)
     return path if path.is_dir() else path.parent.parent if path.suffix == ".ckpt" else path.parent
+
+
+def summary_of(run: str | Path) -> dict[str, Any]:
+    """Return a run's summary.json; of a model.safetensors alone, the entries that the file has. Raises SettingError."""
+    path, folder = Path(run), folder_of(run)
+    if path.suffix != ".safetensors" or (folder / "summary.json").exists():
+        return read_summary(folder)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return checked_summary(json.loads(file.metadata()["summary"]))
+    except Exception as error:  # damaged bytes, or another program's file, raise anything
+        raise SettingError(f"{run}: not a run's export, or damaged: {one_line(error, 200)}") from error
 
 
 def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -> tuple[RNNLMScratch, Vocab]:
@@ -48,16 +60,17 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
         raise
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         raise SettingError(f"{run}: not a run's folder, or damaged: {one_line(error, 200)}") from error
-    if model_class is not None and not issubclass(model_class, RNNLMScratch):
-        raise SettingError(f"{run}: {name_of(model_class)} is not a subclass of RNNLMScratch")
     if model_class is None and name not in OURS:
         rule = f"add model._target_={name} (in Python: model_class) if it is a subclass of RNNLMScratch"
         raise SettingError(f"{run}: its model is of the class {name}; {rule}")
     if model_class is not None and name_of(model_class) != name:
         raise SettingError(f"{run}: its model is of the class {name}, not {name_of(model_class)}")
     module, _, attribute = name.rpartition(".")
+    kind = model_class or getattr(import_module(module), attribute)
+    if not issubclass(kind, RNNLMScratch):
+        raise SettingError(f"{run}: {name} is not a subclass of RNNLMScratch")
     try:
-        model = (model_class or getattr(import_module(module), attribute))(**arguments)
+        model = kind(**arguments)
         model.load_state_dict(weights)
     except (TypeError, RuntimeError) as error:
         raise SettingError(f"{run}: its weights do not fit the class {name}: {one_line(error, 200)}") from error
@@ -100,7 +113,7 @@ def load_initial_weights(run: str, model: RNNLMScratch, vocab: Vocab) -> dict[st
         model.load_state_dict(theirs.state_dict())
     except RuntimeError as error:
         raise SettingError(f"init_from={run}: use the model.hiddens, … of that run: {one_line(error, 200)}") from error
-    return {"run": run, "epoch": read_summary(folder_of(run))["metrics"].get("epoch")}
+    return {"run": run, "epoch": summary_of(run)["metrics"].get("epoch")}
 
 
 def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
@@ -115,13 +128,13 @@ def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[st
 class Run:
     """A run that has trained. `model`, `vocab` and `data` are read on first use.
 
-    `summary`: the content of summary.json. `settings`: its settings, nested. `curves`: the rows of metrics.csv, with
-    NaN where nothing was measured.
+    `summary`: the content of summary.json, see `summary_of`. `settings`: its settings, nested. `curves`: the rows of
+    metrics.csv, with NaN where nothing was measured.
     """
 
     def __init__(self, run: str | Path, model_class: type[RNNLMScratch] | None = None) -> None:
         self._run, self._model_class, self.folder = run, model_class, folder_of(run)
-        self.summary = read_summary(self.folder)
+        self.summary = summary_of(run)
         self.settings: dict[str, Any] = self.summary["settings"]
         self.curves = read_numbers(self.folder / "metrics.csv")
 
@@ -148,7 +161,7 @@ class Run:
         corpus = find_corpus(about["source"], settings["search_dirs"], Tokens(settings["tokens"]))
         if corpus.sha256 != about["sha256"]:
             raise SettingError(f"data.corpus={about['source']}: the run's text has changed; restore the file")
-        return TimeMachine(**windows_of(settings), corpus=corpus, seed=self.settings["seed"])
+        return TimeMachine(**windows_of(settings), corpus=corpus, seed=settings["seed"])
 
 
 def load_run(folder: str | Path, model_class: type[RNNLMScratch] | None = None) -> Run:

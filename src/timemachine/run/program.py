@@ -18,8 +18,9 @@ from timemachine.run.console import error_line, replace_unencodable
 from timemachine.run.record import ENDED, EXPORT, OURS, Record, read_summary, was_interrupted
 
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
-# Settings of `trainer` that depend on the machine: a resumed run takes them from the command line.
-OF_THE_MACHINE = {"accelerator", "strategy", "devices", "num_nodes", "plugins", "profiler"}
+# Settings of `trainer` that depend on the machine: a resumed run takes them from the command line. With a
+# `model_registry` Lightning uploads checkpoints.
+OF_THE_MACHINE = {"accelerator", "strategy", "devices", "num_nodes", "plugins", "profiler", "model_registry"}
 
 
 def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:

@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from timemachine.config import PREFIX
+from timemachine.config import COUNT, PREFIX, check
 from timemachine.corpus import Corpus
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.evaluation.lost_characters import lost_letters_warning
@@ -28,6 +28,7 @@ class RunProgress(ProgressBar):
 
     def __init__(self, every_n_epochs: int = 1) -> None:
         super().__init__()
+        check({"every_n_epochs": every_n_epochs}, {"every_n_epochs": COUNT}, "callbacks.progress.")
         self.every_n_epochs, self.is_on = every_n_epochs, True
         self.printed = 0  # the last epoch that was printed
         self.bar: Progress | None = None

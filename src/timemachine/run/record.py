@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +26,10 @@ from timemachine.run.files import relative_path, write_whole
 
 ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
+TYPES: dict[str, Any] = {  # of entries of summary.json
+    "status": str, "settings": dict, "metrics": dict, "exercise": str, "scale": str, "started": str,
+    "seconds": int | float, "corpus": dict, "probes": dict,
+}  # fmt: skip
 LAST, EXPORT = "checkpoints/last.ckpt", "model.safetensors"
 LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
@@ -40,7 +45,7 @@ OURS = (
 # computes the gradients.
 IDENTITY = ("seed", "init_from", "probes", "model", "data")
 FIRST = ("started", "overrides", "seconds", "parent")  # of a resumed run: from its first session
-MAY_DIFFER = ("data.corpus", "data.search_dirs", "data.seed", "model.backward")
+MAY_DIFFER = ("data.corpus", "data.search_dirs", "model.backward")
 # Settings that depend on the machine: where a run computes and where its files lie.
 OF_THE_MACHINE = re.compile(
     r"trainer\.(accelerator|strategy|devices|num_nodes|plugins|profiler).*|callbacks\..*(folder|dirpath)"
@@ -229,12 +234,19 @@ def _git_revision() -> dict[str, Any]:
 def read_summary(folder: Path) -> dict[str, Any]:
     """Return summary.json of a run's folder. Raises SettingError if there is none, or if it is damaged."""
     try:
-        summary: dict[str, Any] = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        metrics = {name: float(value) if value in NOT_FINITE else value for name, value in summary["metrics"].items()}
-        return summary | {"metrics": metrics, "settings": dict(summary["settings"]), "status": str(summary["status"])}
+        return checked_summary(json.loads((folder / "summary.json").read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         rule = f"not a run's folder, or damaged: {one_line(error, 100)}"
         raise SettingError(f"{relative_path(folder)}: {rule}") from error
+
+
+def checked_summary(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary with its numbers as numbers. Raises one of several errors if an entry is damaged."""
+    for name in [name for name, kind in TYPES.items() if name in summary and not isinstance(summary[name], kind)]:
+        raise TypeError(f"{name} is {summary[name]!r}")
+    datetime.fromisoformat(summary.get("started", "2026-01-01"))
+    metrics = {name: value if isinstance(value, int) else float(value) for name, value in summary["metrics"].items()}
+    return summary | {"metrics": metrics, "settings": dict(summary["settings"]), "status": str(summary["status"])}
 
 
 def is_running(folder: Path) -> bool:

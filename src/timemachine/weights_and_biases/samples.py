@@ -5,18 +5,30 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
+from timemachine.config import COUNT, GENERATE, POSITIVE, Valid, check
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.language_model import RNNLMScratch
 from timemachine.weights_and_biases import SAMPLES
+
+VALID: dict[str, Valid] = {"every_n_epochs": COUNT, "num_preds": GENERATE["num_preds"], "alpha": POSITIVE}
 
 
 class SampleTable(Callback):
     """Log how the model continues each prefix, greedily and sampled from P^alpha, after every n-th epoch."""
 
     def __init__(self, prefixes: list[str], every_n_epochs: int = 10, num_preds: int = 60, alpha: float = 2.0) -> None:
+        check({"every_n_epochs": every_n_epochs, "num_preds": num_preds, "alpha": alpha}, VALID, "callbacks.samples.")
         self.prefixes, self.every_n_epochs, self.num_preds, self.alpha = prefixes, every_n_epochs, num_preds, alpha
         self.rows: list[list[Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rows, which a resumed run logs again."""
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the rows."""
+        self.rows = state_dict["rows"]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the whole table again: W&B shows the last one."""
