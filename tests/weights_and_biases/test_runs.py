@@ -87,18 +87,18 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     """Offline twice, then online; the variables that named it are gone. The folder sets neither mode nor server."""
-    kept = tmp_path / "run/wandb.json"
+    kept, each = tmp_path / "run/wandb.json", "callbacks.samples.every_n_epochs=1"
     with WandbServer() as server, WandbServer() as other:
-        assert_succeeded(program("train.py", *RUN, "trainer.max_epochs=1", **NAMES))
+        assert_succeeded(program("train.py", *RUN, each, "trainer.max_epochs=1", **NAMES))
         first = json.loads(kept.read_text())
         kept.write_text(json.dumps(first | {"entity": "thief", "mode": "online", "base_url": other.url}))
         offline = server.environment() | {"WANDB_MODE": "offline"}
-        done = program("train.py", "resume=run", "trainer=cpu", "trainer.max_epochs=2", **offline)
+        done = program("train.py", "resume=run", "trainer=cpu", each, "trainer.max_epochs=2", **offline)
         assert_succeeded(done)
         assert not server.runs
         sync(done.stdout, tmp_path, server)
         kept.write_text(json.dumps(first | {"entity": "thief", "mode": "offline", "base_url": other.url}))
-        done = program("train.py", "resume=run", "trainer=cpu", "trainer.max_epochs=3", **server.environment())
+        done = program("train.py", "resume=run", "trainer=cpu", each, "trainer.max_epochs=3", **server.environment())
     assert_succeeded(done)
     assert not server.unknown and not other.runs and not other.unknown
     (run,) = server.runs.values()

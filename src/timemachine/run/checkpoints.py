@@ -53,7 +53,8 @@ class ExactResume(Callback):
 
     Also corrects four things that Lightning 2.6 does to a resumed run: it ends the last epoch twice with max_steps,
     rounds 64-bit weights to 32 bits, forgets the best checkpoint of a run that was moved, and trains one more epoch if
-    EarlyStopping ended the run.
+    EarlyStopping ended the run. Not corrected: it asks a DataLoader for its iterator before `on_train_epoch_start`, and
+    without a resume after it, so a run whose DataLoader and hook both draw from torch's generator is not the same.
     """
 
     def __init__(self) -> None:
