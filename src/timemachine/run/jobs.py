@@ -51,7 +51,11 @@ def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
     if not (places := job_folders(folder)):
         raise SettingError(f"{folder}: no run found; use a folder with runs, such as that of a sweep or outputs/<date>")
-    return [read_job(place, str(place.relative_to(folder))) for place in places]
+    jobs = [read_job(place, str(place.relative_to(folder))) for place in places]
+    if all(job.settings.get("data.seed") == job.settings.get("seed") for job in jobs):  # a copy, unless it was typed
+        for job in jobs:
+            job.settings.pop("data.seed", None)
+    return jobs
 
 
 def read_job(folder: Path, name: str = "") -> Job:
@@ -65,8 +69,6 @@ def read_job(folder: Path, name: str = "") -> Job:
         summary |= {"status": "failed", "message": "its process was killed"}
     entries = {field.name: summary[field.name] for field in fields(Job) if field.name in summary}
     settings = {name: value for name, value in flat(summary["settings"]).items() if not DERIVED.fullmatch(name)}
-    if settings.get("data.seed") == settings.get("seed"):  # a copy, unless it was typed
-        settings.pop("data.seed", None)
     return Job(**entries | {"settings": settings, "name": name, "folder": folder})
 
 
