@@ -4,15 +4,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.utils.prune import l1_unstructured
 
 from tests.support.cells import without_slope
 from timemachine import kernels
-from timemachine.decoding import continue_text
+from timemachine.decoding import ModelStep, continue_text, step_of
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.language_model import FusedRNNLM
-from timemachine.language_model import RNNLMScratch, sum_over
+from timemachine.language_model import RNNLMScratch, cross_entropy, sum_over
+from timemachine.rnn import RNNScratch
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
@@ -95,6 +97,39 @@ def test_a_pruned_weight() -> None:
     model = FusedRNNLM(5, cell="deep_rnn")
     l1_unstructured(model.rnn.rnns[1], "W_xh", 0.5)
     assert model.kernel() == "autograd"
+
+
+class Doubled(RNNLMScratch):
+    """A mixin as well as a model of its own."""
+
+    def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
+        return 2 * super().loss(Y_hat, Y)
+
+
+class Shifted(FusedRNNLM):
+    def hidden_states(self, X_BT: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        H_TBH, state_BS = super().hidden_states(X_BT, state_BS)
+        return H_TBH + 1, state_BS
+
+
+@pytest.mark.parametrize("way", ["mixin", "subclass", "class", "cell"])
+def test_replaced_methods_are_called(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind = {"mixin": type("Mixed", (Doubled, FusedRNNLM), {}), "subclass": Shifted}.get(way, FusedRNNLM)
+    model, batch = kind(5, hiddens=3, sigma=0.7), (torch.randint(5, (4, 6)), torch.randint(5, (4, 6)))
+    lesson = RNNLMScratch(5, hiddens=3, sigma=0.7)
+    lesson.load_state_dict(model.state_dict())
+    before = lesson.mean_nll(batch)[0]
+    if way == "class":  # as d2l.add_to_class
+        monkeypatch.setattr(RNNLMScratch, "loss", lambda self, Y_hat, Y: 2 * cross_entropy(Y_hat, Y))
+        monkeypatch.setattr(RNNLMScratch, "output_layer", lambda self, H_TBH: (H_TBH @ self.W_hq).swapaxes(0, 1) * 3)
+    if way == "cell":
+        forward = RNNScratch.forward
+        monkeypatch.setattr(RNNScratch, "forward", lambda *given: tuple(-each for each in forward(*given)))
+    assert model.kernel() == "autograd"
+    assert abs(model.mean_nll(batch)[0] - before) > 1e-3
+    if way in ("class", "cell"):
+        assert torch.equal(model.mean_nll(batch)[0], lesson.mean_nll(batch)[0])
+    assert isinstance(step_of(model, VOCAB), ModelStep)  # not NumPy's
 
 
 def test_sums_in_16_bits() -> None:

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from timemachine import kernels
+from timemachine.cells import StackedRNNScratch
 from timemachine.config import require
 from timemachine.datamodule import Batch
 from timemachine.decoding import ModelStep, step_of
 from timemachine.kernels import fused
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.bptt import recurrence
-from timemachine.kernels.cells import fused_cell, has_parameters, recurrent_weights
+from timemachine.kernels.cells import GATES, fused_cell, has_parameters, recurrent_weights
 from timemachine.kernels.decoding import NumpyStep
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
@@ -27,8 +28,8 @@ class FusedRNNLM(RNNLMScratch):
     """`RNNLMScratch` whose loss comes from the fused kernel and whose hidden states, for the RNN, come from `bptt`.
 
     `backward`: auto uses the fastest code. The kernels read the weights and call neither methods nor forward hooks of
-    the model and its cell, so derive from `RNNLMScratch` to change one. Raises SettingError for a `backward` that does
-    not support the cell or the activation.
+    the model and its cell: if a subclass or a class replaces such a method, the loop of `RNNLMScratch` runs instead,
+    but hooks are not called. Raises SettingError for a `backward` that does not support the cell or the activation.
     """
 
     def __init__(
@@ -41,24 +42,17 @@ class FusedRNNLM(RNNLMScratch):
         rule = f"not supported with model.cell={cell}{with_activation}"
         require(is_supported, "model.backward", asked, rule, "auto")
 
-    def __init_subclass__(cls, **named: Any) -> None:
-        """Raise TypeError for a subclass that overrides a method that the kernels do not call."""
-        super().__init_subclass__(**named)
-        for name in ("one_hot", "inputs", "output_layer", "forward", "loss", "nll"):
-            if name in vars(cls):
-                raise TypeError(f"{cls.__name__}.{name} would not be called; derive from RNNLMScratch instead")
-
     def kernel(self, with_states: bool = False) -> str:
         """Return the code that computes the loss and its gradients on the weights' current device.
 
         fused: both in one C++ call, if compiled; no hidden states (`with_states`). bptt: the recurrence differentiated
         by hand, the rest by PyTorch, for `RNNScratch`. autograd: the methods of `RNNLMScratch`. It is used for other
-        cells and activations; under autocast, since the kernels do not support its precision; under torch.compile; and
-        if a hook computes a weight, as in pruning.
+        cells and activations; under autocast, since the kernels do not support its precision; under torch.compile; if
+        a hook computes a weight, as in pruning; and if a method is replaced that the kernels do not call.
         """
         asked, (hiddens, vocab_size) = self.hparams["backward"], self.W_hq.shape
         are_parameters = has_parameters(self.rnn) and type(self.W_hq) is type(self.b_q) is nn.Parameter
-        if asked == "autograd" or not are_parameters or torch.compiler.is_compiling():
+        if asked == "autograd" or not are_parameters or torch.compiler.is_compiling() or replaced_methods(self):
             return "autograd"
         if torch.is_autocast_enabled(self.W_hq.device.type):
             return "autograd"
@@ -115,7 +109,24 @@ class FusedRNNLM(RNNLMScratch):
         return super().mean_nll(batch, num_targets)
 
 
+# Methods that the kernels do not call, as they are defined here and in the lesson.
+METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"
+ORIGINAL = {name: {getattr(RNNLMScratch, name), getattr(FusedRNNLM, name)} for name in METHODS}
+OF_CELLS = {cell: cell.forward for cell in (*GATES, StackedRNNScratch)}
+
+
+def replaced_methods(model: Any) -> list[str]:
+    """Return the methods that compute something else than the lesson's: of a subclass, or assigned to a class.
+
+    Assigning is the book's way, `d2l.add_to_class`.
+    """
+    kinds = type(model), RNNLMScratch
+    cell: Any = type(model.rnn)
+    replaced = [name for name in METHODS if not {getattr(kind, name, None) for kind in kinds} <= ORIGINAL[name]]
+    return replaced if cell.forward is OF_CELLS.get(cell) else [*replaced, "rnn"]
+
+
 @step_of.register
 def _(model: FusedRNNLM, vocab: Vocab) -> Step:
-    by_hand = type(model.rnn) is RNNScratch and model.rnn.activation in BY_HAND
+    by_hand = type(model.rnn) is RNNScratch and model.rnn.activation in BY_HAND and not replaced_methods(model)
     return NumpyStep(model, vocab) if by_hand else ModelStep(model, vocab)

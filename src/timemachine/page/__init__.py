@@ -100,7 +100,9 @@ def _shapes(weights: "dict[str, Tensor]") -> dict[str, tuple[int, ...]]:
 
 
 def check_model(model: "RNNLMScratch") -> None:
-    """Raise SettingError if the page does not support the cell or the activation, or if the weights are too large."""
+    """Raise SettingError if the page does not support the model's class or a setting, or its weights are too large."""
+    from timemachine.kernels.language_model import replaced_methods
+
     network: dict[str, Any] = dict(model.hparams)
     for name, supported in SUPPORTED.items():
         if network.get(name) not in supported:
@@ -108,6 +110,9 @@ def check_model(model: "RNNLMScratch") -> None:
             raise SettingError(
                 f"model.{name}={format_value(network.get(name))}: not supported by the page; use {instead}"
             )
+    if replaced := {*replaced_methods(model)} - {"loss", "nll"}:
+        rule = f"has other methods than RNNLMScratch ({', '.join(sorted(replaced))}), which the page does not know"
+        raise SettingError(f"model._target_={type(model).__name__}: {rule}")
     if (size := size_of(model)) > MAX_BYTES:
         rule = f"the weights take {size / 1e6:.1f} MB of the page, which has a limit of {MAX_BYTES / 1e6:.0f} MB"
         instead = "a smaller model.hiddens or data.vocab_size, or a larger data.min_count"
@@ -126,7 +131,11 @@ def _table(summary: dict[str, Any], metrics: dict[str, float], weights: "dict[st
     table += [("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
     for section, names in TABLE_SETTINGS.items():
         values = settings.get(section, {})
-        table += [(f"{section}.{name}", format_value(values[name])) for name in names or values if name != "_target_"]
+        table += [
+            (f"{section}.{name}", format_value(values[name]))
+            for name in names or values
+            if name in values and name != "_target_"
+        ]
     return table + [(name, f"{value:,.6g}") for name, value in metrics.items() if math.isfinite(value)]
 
 
