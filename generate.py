@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
         model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
         loaded = step_of(model, vocab), vocab
     step, vocab = loaded
-    prefix = readable_prefix(str(cfg.prefix), vocab)
+    prefix = readable_prefix("" if cfg.prefix is None else str(cfg.prefix), vocab)
     texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
     print_continuations(texts, prefix, is_one_line=vocab.kind == "letters")
 

@@ -10,7 +10,8 @@ import torch
 
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
-from timemachine.run.load import load_model
+from timemachine.page.__main__ import write_page
+from timemachine.run.load import load_model, load_run
 from timemachine.run.record import read_summary
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
@@ -175,6 +176,7 @@ OWN = """
 from lightning.pytorch import LightningDataModule, LightningModule
 import torch
 
+from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 
 
@@ -210,6 +212,11 @@ class Bigrams(LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 100.0)
+
+
+class Strided(TimeMachine):
+    def __init__(self, num_steps=16, **windows):
+        super().__init__(num_steps=num_steps, **windows)
 
 
 class Letters(LightningDataModule):
@@ -273,6 +280,26 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
         assert "clipped_steps" not in summary["metrics"]  # it has no norms
     done = call_program("generate.py", "run=run")
     assert done.returncode == 1 and "vocabulary" in done.stderr
+    done = call_program("train.py", *typed, "probes=[stream]", "hydra.run.dir=probed")
+    assert done.returncode == 1 and done.stderr.startswith("error: probes=[stream]: ")
+
+
+def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None:
+    """A short YAML file of a user's, and settings that are removed on the command line."""
+    (tmp_path / "files/data").mkdir(parents=True)
+    text = "_target_: own_models.Strided\ncorpus: sample\nbatch_size: 100\nnum_train: 300\nnum_val: 200\n"
+    (tmp_path / "files/data/strided.yaml").write_text(text)
+    typed = ["--config-dir=files", "data=strided", "logger=csv", "hydra.run.dir=run"]
+    removed = ["~tags", "~trainer.max_epochs", "~trainer.gradient_clip_val", "~trainer.devices", "trainer.max_steps=6"]
+    assert_succeeded(call_program("train.py", *typed, "trainer.accelerator=cpu", *removed))
+    assert_succeeded(call_program("evaluate.py", "run=run"))
+    assert write_page("run=run").read_bytes() == Path("run/page.html").read_bytes()
+    run = load_run("run")
+    assert (run.settings["data"]["num_steps"], run.data.num_steps, run.data.splits["train"].starts) == (
+        16,
+        16,
+        range(300),
+    )
 
 
 # Mistakes

@@ -1,6 +1,7 @@
 """The settings of a resumed run, and the folders of runs."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
-from timemachine.run.program import RESOLVERS, find_run, newest_run, take_recorded
+from timemachine.run.program import RESOLVERS, errors_in_one_line, find_run, newest_run, take_recorded
 
 FUSED = "timemachine.kernels.language_model.FusedRNNLM"
 DATA = {"_target_": "timemachine.datamodule.TimeMachine", "num_steps": 32, "seed": "${seed}"}
@@ -68,3 +69,15 @@ def test_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}.items():
         monkeypatch.setenv(name, value)
     assert RESOLVERS["run_folder"](None, "a") == RESOLVERS["run_folder"](None, "b") != "a"
+
+
+def test_a_closed_pipe_ends_quietly(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", sys.stdout)  # the program replaces it
+
+    @errors_in_one_line
+    def main(cfg: Any) -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(SystemExit) as end:
+        main(composed())
+    assert end.value.code == 1 and capsys.readouterr().err == ""

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from timemachine.config import require
+from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
+from timemachine.language_model import RNNLMScratch
 
 PROBES = {  # name -> module of this package
     "stream": "stream",
@@ -38,6 +40,8 @@ def load(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
     names = [names] if isinstance(names, str) else names
     require(isinstance(names, Sequence), "probes", names, "must be a list of probes", "[stream]")
     given = f"probes=[{','.join(map(str, names))}]"
+    is_ours = isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine)
+    require(is_ours or not names, "probes", [*names], "need an RNNLMScratch and a TimeMachine", "[]")
     for name in names:
         require(name in PROBES, "probes", [*names], f"{name} must be one of {', '.join(PROBES)}")
         setting, supported = ONLY.get(PROBES[name], ("", ()))

@@ -112,7 +112,7 @@ class FusedRNNLM(RNNLMScratch):
 # Methods that the kernels do not call, as they are defined here and in the lesson.
 METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"
 ORIGINAL = {name: {getattr(RNNLMScratch, name), getattr(FusedRNNLM, name)} for name in METHODS}
-OF_CELLS = {cell: cell.forward for cell in (*GATES, StackedRNNScratch)}
+OF_CELLS = {cell: vars(cell)["forward"] for cell in (*GATES, StackedRNNScratch)}
 
 
 def replaced_methods(model: Any) -> list[str]:

@@ -20,7 +20,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoints import name_of
 from timemachine.run.files import write_whole
-from timemachine.run.record import EXPORT, LAST, OURS, checked_summary, read_summary
+from timemachine.run.record import EXPORT, LAST, OURS, checked_summary, read_summary, with_arguments
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
 
@@ -35,7 +35,7 @@ def summary_of(run: str | Path) -> dict[str, Any]:
     """Return a run's summary.json; of a model.safetensors alone, the entries that the file has. Raises SettingError."""
     path, folder = Path(run), folder_of(run)
     if path.suffix != ".safetensors" or (folder / "summary.json").exists():
-        return read_summary(folder)
+        return with_arguments(read_summary(folder))
     try:
         with safe_open(path, framework="pt") as file:
             return checked_summary(json.loads(file.metadata()["summary"]))
@@ -85,6 +85,9 @@ def _read(path: Path) -> dict[str, Any]:
             content["state_dict"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         return content | {"step": content["summary"]["metrics"].get("step", 0)}
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    if "class" not in checkpoint:
+        rule = "does not name its class; add run.checkpoints.ExactResume to the Trainer's callbacks"
+        raise SettingError(f"{path}: {rule}, or use RNNLMScratch.load_from_checkpoint")
     states = (state for state in checkpoint.values() if isinstance(state, dict))
     of_data = next((state for state in states if {"tokens", "kind"} <= state.keys()), None)
     if of_data is None:

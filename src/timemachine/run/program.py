@@ -41,6 +41,9 @@ def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfi
             raise
         except Exception as error:
             cause = cause_of(error)
+            if isinstance(cause, BrokenPipeError):  # the reader of a pipe, such as `head`, has ended
+                sys.stdout = None  # type: ignore[assignment]  # Python flushes it at the end
+                sys.exit(1)
             if is_about_settings(cause) and not is_job():
                 sys.exit(error_line(cause))
             raise cause from None
@@ -56,7 +59,7 @@ def is_job() -> bool:
 def has_several_processes(cfg: DictConfig) -> bool:
     """Return whether this is a job of a sweep, in its process, that needs several processes."""
     is_child = HydraConfig.get().mode == RunMode.RUN
-    return is_job() and not is_child and (cfg.trainer.devices, cfg.trainer.num_nodes) != (1, 1)
+    return is_job() and not is_child and [cfg.trainer.get(name, 1) for name in ("devices", "num_nodes")] != [1, 1]
 
 
 def open_run(cfg: DictConfig) -> Record:
@@ -73,8 +76,9 @@ def open_run(cfg: DictConfig) -> Record:
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     check(settings, {"seed": DATA["seed"]})
     check(settings["trainer"], TRAINER, "trainer.")
-    are_words = isinstance(settings["tags"], list) and all(isinstance(tag, str) for tag in settings["tags"])
-    require(are_words, "tags", settings["tags"], "must be a list of words", "[baseline,wide]")
+    tags = settings.get("tags", [])
+    are_words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
+    require(are_words, "tags", tags, "must be a list of words", "[baseline,wide]")
     choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
     typed = [*places_of_settings(hydra_cfg), *overrides]
     return Record(folder, settings, is_job=is_job(), typed=typed, overrides=overrides, **choices)

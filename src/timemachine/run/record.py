@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
-from timemachine.config import REPOSITORY, format_value
+from timemachine.config import DATA, REPOSITORY, format_value
 from timemachine.errors import Diverged, SettingError, cause_of, is_about_settings, one_line
 from timemachine.run.files import relative_path, write_whole
 
@@ -136,7 +136,7 @@ class Record:
             session = {"epoch": epoch, "started": self.summary["started"], "changes": changes}
             first = {name: self.before[name] for name in FIRST if name in self.before}
             self.summary |= first | {"resumed": [*self.before.get("resumed", []), session]}
-        parameters, text = sum(p.numel() for p in model.parameters()), _text_of(data)
+        parameters, text = sum(p.numel() for p in model.parameters()), _text_of(data, self.settings["data"])
         self.update(parameters=parameters, corpus=text, versions=_versions(), git=_git_revision())
 
     def update(self, **entries: Any) -> None:
@@ -205,8 +205,11 @@ def _finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _text_of(data: Any) -> dict[str, Any]:
-    """Return summary.json's entries about the text; only a title for a custom data module."""
+def _text_of(data: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return summary.json's entries about the text; only a title for a custom data module.
+
+    `arguments`: those that the settings leave to the class, such as a user's subclass of `TimeMachine`.
+    """
     if (text := getattr(data, "corpus", None)) is None or not hasattr(data, "tokens_N"):
         return {"title": "your own data"}
     from timemachine.perplexity import count_unknown  # deferred: imports torch
@@ -214,6 +217,8 @@ def _text_of(data: Any) -> dict[str, Any]:
     about = {name: getattr(text, name) for name in ("name", "title", "source", "sha256", "left_out")}
     about |= {"characters": len(text.characters), "tokens": len(data.tokens_N), "vocabulary": len(data.vocab)}
     unknown, size = count_unknown(text.characters, data.vocab) if data.hparams["min_count"] > 1 else (0, 0)
+    names = [name for name in (*DATA, "search_dirs") if name in data.hparams and name not in settings]
+    about |= {"arguments": {name: data.hparams[name] for name in names}} if names else {}
     return about | {"unknown": unknown, "unknown_bytes": size}
 
 
@@ -247,6 +252,13 @@ def checked_summary(summary: dict[str, Any]) -> dict[str, Any]:
     datetime.fromisoformat(summary.get("started", "2026-01-01"))
     metrics = {name: value if isinstance(value, int) else float(value) for name, value in summary["metrics"].items()}
     return summary | {"metrics": metrics, "settings": dict(summary["settings"]), "status": str(summary["status"])}
+
+
+def with_arguments(summary: dict[str, Any]) -> dict[str, Any]:
+    """Return a summary whose settings of the data include the arguments that the run left to the class."""
+    settings = summary["settings"]
+    data = summary.get("corpus", {}).get("arguments", {}) | settings.get("data", {})
+    return summary | {"settings": settings | {"data": data}}
 
 
 def is_running(folder: Path) -> bool:

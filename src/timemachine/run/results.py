@@ -12,7 +12,7 @@ from timemachine.run.console import print_table, print_text, short
 from timemachine.run.files import relative_path, write_figure, write_whole
 from timemachine.run.load import export_model
 from timemachine.run.progress import continuation
-from timemachine.run.record import EXPORT, Record
+from timemachine.run.record import EXPORT, Record, with_arguments
 from timemachine.run.rows import final_numbers, read_numbers
 from timemachine.weights_and_biases import upload_line
 
@@ -36,26 +36,27 @@ def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: 
     if not run.has_begun:  # a resumed run that had nothing left to train
         run.begin(model, data)
     metrics = final_numbers(run.folder)
-    if metrics.get("step") != trainer.global_step:
-        metrics = {name: float(value) for name, value in logged.items()}
-        metrics |= {"epoch": trainer.current_epoch, "step": trainer.global_step}
+    if metrics.get("step") != logged["step"]:
+        metrics = {name: value if name in ("epoch", "step") else float(value) for name, value in logged.items()}
     guessing = run.summary["corpus"].get("vocabulary", math.inf)
     status, message = outcome(metrics, guessing)
     kernel = getattr(model, "trained_with", run.before.get("kernel", "autograd"))  # nothing may have been left to train
+    run.update(metrics=metrics, kernel=kernel)  # before the probes, which may take minutes or fail
     measured = {name: probe.measure(model, data) for name, probe in probes.items()}
-    run.update(metrics=metrics, kernel=kernel, probes=measured)
+    run.update(probes=measured)
     write_curves(run.folder, run.summary)
     lines = [f"folder        {relative_path(run.folder)}"]
     if isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine):
         sample = continuation(model.eval(), data)
-        export_model(run.folder / EXPORT, model, data.vocab, run.summary | {"status": status})
+        summary = with_arguments(run.summary) | {"status": status}
+        export_model(run.folder / EXPORT, model, data.vocab, summary)
         write_whole(run.folder / "sample.txt", f"{sample}\n".encode())
         # In quotes, since it may end in spaces.
         lines.insert(0, 'continuation  "{}"'.format(sample.replace("\n", "↵")))
         if run.prints:  # not a job of a sweep
             from timemachine.page.epochs import write_page
 
-            lines.insert(1, write_page(run.folder, model, data, run.summary | {"status": status}))
+            lines.insert(1, write_page(run.folder, model, data, summary))
     run.update(status=status, message=message)
     for logger in trainer.loggers:
         if hasattr(logger, "log_results"):  # our WandbLogger
