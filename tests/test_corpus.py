@@ -106,6 +106,12 @@ def test_latin_1_as_letters(tmp_path: Path) -> None:
     assert count_replaced(text) == {"digits": 2, "letters": 1, "other": 1}
 
 
+def test_a_byte_order_mark_is_not_counted(tmp_path: Path) -> None:
+    text = read(tmp_path, b"\xef\xbb\xbfIt has\r\n12.")
+    assert text.characters.strip() == "it has"
+    assert count_replaced(text) == {"digits": 2, "letters": 0, "other": 1}
+
+
 ALL = "Zoë said: “It’s 5 o’clock!”\nÜber\tall, Ἀθῆναι.\n"
 ENCODED = {
     "as it is": ALL.encode(),

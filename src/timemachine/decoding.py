@@ -34,7 +34,7 @@ def continue_text(
 ) -> list[str]:
     """Return the prefix continued by `num_preds` tokens, `num_samples` times; see `sampling.decode`.
 
-    Greedy decoding, with `alpha` None, is `RNNLMScratch.predict`.
+    Greedy decoding of a prefix, with `alpha` None, is `RNNLMScratch.predict`.
     """
     return decode(step_of(model, vocab), vocab, prefix, num_preds, alpha, num_samples, seed, truncation)
 

@@ -1,6 +1,7 @@
 """Code that all reports share: significance of differences, tables, and the status of a run."""
 
 import math
+from dataclasses import replace
 from statistics import fmean, stdev
 
 import mpmath
@@ -110,7 +111,8 @@ def test_outcomes() -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 def test_ngrams_against_slow_loop(sample: Corpus, order: int) -> None:
-    data = TimeMachine(num_train=500, num_val=300, corpus=sample, start=40)
+    often_z = replace(sample, characters=sample.characters.translate(str.maketrans("ez", "ze")))
+    data = TimeMachine(num_train=500, num_val=300, corpus=often_z, start=40)
     train, text, symbols = data.corpus.characters[:532], data.corpus.characters, sorted({*data.corpus.characters})
     nll = []
     for place in range(532, 832):

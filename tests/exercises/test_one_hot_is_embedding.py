@@ -2,12 +2,14 @@
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.support.runs import fit
 from timemachine.datamodule import TimeMachine
+from timemachine.errors import SettingError
 from timemachine.exercises import one_hot_is_embedding
 from timemachine.kernels.language_model import FusedRNNLM
 
@@ -36,3 +38,10 @@ def test_copy_trains_like_a_separate_run(tmp_path: Path) -> None:
     apart = (model(X_BT)[0] - other(X_BT)[0]).abs().max()
     assert differences["final logit"] == pytest.approx(float(apart.detach()))
     assert 0 < differences["loss"] < 1e-5
+
+
+@pytest.mark.parametrize("other", [{"accumulate_grad_batches": 2}, {"gradient_clip_algorithm": "value"}])
+def test_steps_that_the_copy_does_not_make(other: dict[str, Any], tmp_path: Path) -> None:
+    model = FusedRNNLM(28, hiddens=6, backward="bptt")
+    with pytest.raises(SettingError, match=r"^trainer\.\w+=(2|value): "):
+        fit(tmp_path, model, sample(), [one_hot_is_embedding.callback()], max_epochs=1, **other)

@@ -57,8 +57,9 @@ def test_choice_of_a_kernel(
         {"cell": "lstm", "input": "embedding", "embedding_dim": 3},
     ],
 )
-def test_gradients_against_the_lesson(network: dict[str, Any]) -> None:
-    batch = torch.randint(5, (4, 6)), torch.randint(5, (4, 6))
+@pytest.mark.parametrize("windows", [1, 4])  # bptt has one table for a vocabulary that is large against the batch
+def test_gradients_against_the_lesson(network: dict[str, Any], windows: int) -> None:
+    batch = torch.randint(5, (windows, 6)), torch.randint(5, (windows, 6))
     results = []
     with without_slope():
         if network.get("backward") == "fused" and not kernels.is_compiled():
@@ -112,24 +113,31 @@ class Shifted(FusedRNNLM):
         return H_TBH + 1, state_BS
 
 
-@pytest.mark.parametrize("way", ["mixin", "subclass", "class", "cell"])
+@pytest.mark.parametrize("way", ["mixin", "subclass", "class", "model", "cell", "layer"])
 def test_replaced_methods_are_called(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = {"mixin": type("Mixed", (Doubled, FusedRNNLM), {}), "subclass": Shifted}.get(way, FusedRNNLM)
-    model, batch = kind(5, hiddens=3, sigma=0.7), (torch.randint(5, (4, 6)), torch.randint(5, (4, 6)))
-    lesson = RNNLMScratch(5, hiddens=3, sigma=0.7)
+    network: dict[str, Any] = {"hiddens": 3, "sigma": 0.7, "cell": "deep_rnn" if way == "layer" else "rnn"}
+    model, batch = kind(5, **network), (torch.randint(5, (4, 6)), torch.randint(5, (4, 6)))
+    lesson = RNNLMScratch(5, **network)
     lesson.load_state_dict(model.state_dict())
     before = lesson.mean_nll(batch)[0]
     if way == "class":  # as d2l.add_to_class
         monkeypatch.setattr(RNNLMScratch, "loss", lambda self, Y_hat, Y: 2 * cross_entropy(Y_hat, Y))
         monkeypatch.setattr(RNNLMScratch, "output_layer", lambda self, H_TBH: (H_TBH @ self.W_hq).swapaxes(0, 1) * 3)
-    if way == "cell":
+    if way == "model":
+        for each in (model, lesson):
+            monkeypatch.setattr(each, "loss", lambda Y_hat, Y: 2 * cross_entropy(Y_hat, Y))
+    if way in ("cell", "layer"):
         forward = RNNScratch.forward
-        monkeypatch.setattr(RNNScratch, "forward", lambda *given: tuple(-each for each in forward(*given)))
+        monkeypatch.setattr(RNNScratch, "forward", lambda *given: tuple(each + 1 for each in forward(*given)))
     assert model.kernel() == "autograd"
     assert abs(model.mean_nll(batch)[0] - before) > 1e-3
-    if way in ("class", "cell"):
+    if way not in ("mixin", "subclass"):
         assert torch.equal(model.mean_nll(batch)[0], lesson.mean_nll(batch)[0])
     assert isinstance(step_of(model, VOCAB), ModelStep)  # not NumPy's
+    model.hparams["backward"] = "fused"
+    with pytest.raises(SettingError, match=r"^model\.backward=fused: "):
+        model.mean_nll(batch)
 
 
 def test_sums_in_16_bits() -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
 from torch.optim import AdamW
 
 from tests.support.runs import InterruptAt, Interruption
@@ -63,6 +64,17 @@ def test_fused_kernel_has_no_states(training: dict[str, Any]) -> None:
     with pytest.raises(SettingError, match=r"^model\.backward=fused: [^\n]*$"):
         RegularizedRNNLM(28, backward="fused", **training)
     RegularizedRNNLM(28, backward="fused", input_dropout=0.1, optimizer="adamw")
+
+
+class Halved(RegularizedRNNLM):
+    def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
+        return super().loss(Y_hat, Y) / 2
+
+
+def test_a_loss_that_would_not_be_called() -> None:
+    Halved(28)
+    with pytest.raises(TypeError, match="override `losses`"):
+        Halved(28, carry_state=True)
 
 
 # Losses

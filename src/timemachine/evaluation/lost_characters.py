@@ -7,7 +7,7 @@ from string import ascii_letters, whitespace
 
 from timemachine.config import PREFIX, Tokens, require
 from timemachine.corpus import Corpus
-from timemachine.texts.normalisation import without_gutenberg
+from timemachine.texts.normalisation import with_line_feeds, without_gutenberg
 from timemachine.vocab import Vocab
 
 KEPT = (ascii_letters + whitespace).encode()
@@ -28,7 +28,7 @@ def count_replaced(corpus: Corpus) -> dict[str, int]:
 def _count_replaced(path: Path) -> dict[str, int]:
     counts = Counter[str]()
     # The remainder is a tenth of an English text.
-    replaced = b"".join(piece.translate(None, KEPT) for piece in without_gutenberg(path.read_bytes()))
+    replaced = b"".join(piece.translate(None, KEPT) for piece in without_gutenberg(with_line_feeds(path.read_bytes())))
     try:
         decoded = replaced.decode("utf-8")
     except UnicodeDecodeError:

@@ -63,6 +63,7 @@ class Milestones(Callback):
             nats = {
                 part: math.log(scores(pl_module, data.tokens_N, data.splits[part].targets, data.vocab)["perplexity"])
                 for part in PARTS
+                if data.splits[part].targets
             }
             self.nats[str(trainer.global_step)] = nats
 

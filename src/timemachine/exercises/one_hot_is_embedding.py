@@ -14,6 +14,7 @@ from pandas import DataFrame
 from torch import Tensor
 
 from timemachine.clipping import clip_gradients
+from timemachine.config import require
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises.drawing import panels, points_by_place
 from timemachine.language_model import RNNLMScratch
@@ -40,7 +41,15 @@ class Copy(Callback):
         self.weights: dict[str, Tensor] = {}  # of an interrupted run
 
     def on_train_start(self, trainer: Any, pl_module: Any) -> None:
-        """Copy the model, with the weights of the copy if the run is resumed."""
+        """Copy the model, with the weights of the copy if the run is resumed.
+
+        Raises SettingError for steps that the copy does not make.
+        """
+        rule, number = "not supported by probes=[differences]", trainer.accumulate_grad_batches
+        require(number == 1, "trainer.accumulate_grad_batches", number, rule, 1)
+        algorithm = trainer.gradient_clip_algorithm and trainer.gradient_clip_algorithm.value
+        require(algorithm in (None, "norm"), "trainer.gradient_clip_algorithm", algorithm, rule, "norm")
+        require("schedule" not in pl_module.hparams, "model._target_", type(pl_module).__name__, rule)
         self.model = copy.deepcopy(pl_module)
         self.model.hparams["backward"] = "bptt" if pl_module.kernel() == "autograd" else "autograd"
         self.model.load_state_dict(self.weights or pl_module.state_dict())
@@ -71,8 +80,8 @@ callback = Copy
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
     """Return the largest differences of a loss, a final weight and a final logit between the model and its copy."""
     (other,) = (each for each in model.trainer.callbacks if isinstance(each, Copy))  # type: ignore[attr-defined]
-    start = data.splits["val"].starts.start
-    X_BT = torch.stack([data.tokens_N[n : n + data.num_steps].long() for n in range(start, start + WINDOWS)])
+    starts = data.splits["val"].starts[:WINDOWS]
+    X_BT = torch.stack([data.tokens_N[n : n + data.num_steps].long() for n in starts])
     logits_BTV, others_BTV = (each.to(model.device)(X_BT.to(model.device))[0] for each in (model, other.model))
     weights = zip(model.parameters(), other.model.parameters(), strict=True)
     return {

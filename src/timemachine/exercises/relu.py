@@ -50,7 +50,11 @@ class RecurrentWeights(Callback):
             if isinstance(self.initial, str):  # "identity"
                 torch.nn.init.eye_(W_hh)
             else:  # eigvals does not support half precision
-                W_hh *= self.initial / float(torch.linalg.eigvals(W_hh.cpu().double()).abs().max())
+                radius = float(torch.linalg.eigvals(W_hh.cpu().double()).abs().max())
+                require(
+                    radius > 0, "model.sigma", pl_module.hparams["sigma"], "gives no recurrent weights to scale", 0.01
+                )
+                W_hh *= self.initial / radius
 
 
 def table(jobs: DataFrame) -> DataFrame:

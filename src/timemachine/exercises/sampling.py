@@ -44,8 +44,8 @@ SETUP = f"""
 The recipe's run, with a different excerpt of the text for each seed. Each model generates {NUM_PREDS} characters after
 each of {len(PREFIXES)} prefixes, {NUM_SAMPLES} times for each α and once greedily. Real text is the rest of the text,
 in pieces of the same length. Repeated 8-grams: 1 − distinct / all, per text. Log-likelihood: under the model's P for
-all texts. ± is the half-width of the 95% interval over models. Loops are those of {LOOP_SEARCH:,} greedy characters in
-float64."""
+all texts. ± is the half-width of the 95% interval over models. Loops are those of {LOOP_SEARCH:,} greedy characters,
+measured in float64."""
 CAPTION = "Generated text and real text. Circles: models; bars: means."
 
 

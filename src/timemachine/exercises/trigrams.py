@@ -23,6 +23,8 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
 def perplexity(data: TimeMachine, order: int) -> float:
     """Return the perplexity of n-grams of one order on the validation targets."""
     train, val = (data.splits[name].targets for name in ("train", "val"))
-    tokens_N = data.tokens_N.numpy().astype(np.int64)
-    nll_N = laplace(tokens_N[: train.stop], tokens_N, val, order, len(data.vocab) - 1)  # without <unk>
+    tokens_N, num_symbols, unk = data.tokens_N.numpy().astype(np.int64), len(data.vocab), data.vocab.unk
+    if unk not in tokens_N:  # no symbol of this text, so it gets no probability
+        tokens_N, num_symbols = tokens_N - (tokens_N > unk), num_symbols - 1
+    nll_N = laplace(tokens_N[: train.stop], tokens_N, val, order, num_symbols)
     return math.exp(nll_N.mean())

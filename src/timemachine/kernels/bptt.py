@@ -93,10 +93,12 @@ class _Recurrence(torch.autograd.Function):
                 dZ[t].addmm_(dZ[t + 1], W_hhT)
                 times_derivative_(dZ[t], H_TBH[t])
             dW_hh = states[:-1].view(T * B, H).T @ dZ_NH
-            # A table for each step, then their sum: many short sums in float32 are more precise than a long one.
+            # A table for each step, then their sum: many short sums in float32 are more precise than a long one. A
+            # symbol of a large vocabulary has few summands, and its tables would take most of the time and the memory.
             V = ctx.num_symbols
-            row_N = (X_TB + V * torch.arange(T, device=X_TB.device)[:, None]).reshape(-1)
-            dW_xh = dZ_NH.new_zeros(T * V, H).index_add_(0, row_N, dZ_NH).view(T, V, H).sum(0)
+            tables = 1 if V > 4 * B else T
+            row_N = (X_TB + V * torch.arange(T, device=X_TB.device)[:, None] * (tables > 1)).reshape(-1)
+            dW_xh = dZ_NH.new_zeros(tables * V, H).index_add_(0, row_N, dZ_NH).view(tables, V, H).sum(0)
             db_h = dW_xh.sum(0)
             dH_BH = dZ[0] @ W_hhT if ctx.needs_input_grad[4] else None
         return None, dW_xh, dW_hh, db_h, dH_BH, None

@@ -16,7 +16,7 @@ from timemachine.decoding import ModelStep, step_of
 from timemachine.kernels import fused
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.bptt import recurrence
-from timemachine.kernels.cells import GATES, fused_cell, has_parameters, recurrent_weights
+from timemachine.kernels.cells import GATES, fused_cell, has_parameters, layers_of, recurrent_weights
 from timemachine.kernels.decoding import NumpyStep
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
@@ -68,7 +68,8 @@ class FusedRNNLM(RNNLMScratch):
     def lacks_kernel(self) -> bool:
         """Return whether compiling the fused kernel would make the training faster."""
         is_wanted = self.hparams["backward"] == "auto" and kernels.is_fastest(self.hparams["hiddens"], self.vocab_size)
-        return is_wanted and bool(fused_cell(self.rnn)) and fused.supports(self.W_hq) and not kernels.is_compiled()
+        can_be_fused = bool(fused_cell(self.rnn)) and fused.supports(self.W_hq) and not replaced_methods(self)
+        return is_wanted and can_be_fused and not kernels.is_compiled()
 
     def on_fit_start(self) -> None:
         """Let the C library keep the memory that a step frees. Raise SettingError for a precision without a kernel."""
@@ -106,6 +107,8 @@ class FusedRNNLM(RNNLMScratch):
             require(fused.supports(self.W_hq), "model.backward", "fused", "supports 32 or 64 bits on the CPU", "auto")
             instead = f"auto, or {kernels.BUILD} with a C++ compiler"
             require(kernels.is_compiled(), "model.backward", "fused", "is not compiled", instead)
+            replaced = ", ".join(replaced_methods(self))
+            require(not replaced, "model.backward", "fused", f"would not call {replaced} of this class", "auto")
         return super().mean_nll(batch, num_targets)
 
 
@@ -116,14 +119,17 @@ OF_CELLS = {cell: vars(cell)["forward"] for cell in (*GATES, StackedRNNScratch)}
 
 
 def replaced_methods(model: Any) -> list[str]:
-    """Return the methods that compute something else than the lesson's: of a subclass, or assigned to a class.
+    """Return the methods that compute something else than the lesson's: of a subclass, or assigned to a class or model.
 
-    Assigning is the book's way, `d2l.add_to_class`.
+    Assigning to a class is the book's way, `d2l.add_to_class`.
     """
-    kinds = type(model), RNNLMScratch
-    cell: Any = type(model.rnn)
-    replaced = [name for name in METHODS if not {getattr(kind, name, None) for kind in kinds} <= ORIGINAL[name]]
-    return replaced if cell.forward is OF_CELLS.get(cell) else [*replaced, "rnn"]
+    kinds, cells = (type(model), RNNLMScratch), {type(cell) for cell in (model.rnn, *layers_of(model.rnn))}
+    replaced = [
+        name
+        for name in METHODS
+        if name in vars(model) or not {getattr(kind, name, None) for kind in kinds} <= ORIGINAL[name]
+    ]
+    return replaced + ["rnn" for cell in cells if getattr(cell, "forward", None) is not OF_CELLS.get(cell)]
 
 
 @step_of.register

@@ -7,8 +7,8 @@ const SLOPE = { tanh: (h) => 1 - h * h, relu: (h) => Number(h > 0) }; // derivat
 // Normalisation of each kind of corpus (timemachine/corpus.py).
 const NORMALISE = {
   letters: (text) => text.replace(/[^A-Za-z]+/g, " ").toLowerCase(),
-  characters: (text) => text.replace(/\r\n?/g, "\n").normalize("NFC"),
-  bpe: (text) => text.replace(/\r\n?/g, "\n"),
+  characters: (text) => text.replace(/\ufeff/g, "").replace(/\r\n?/g, "\n").normalize("NFC"),
+  bpe: (text) => text.replace(/\ufeff/g, "").replace(/\r\n?/g, "\n"),
 };
 
 /** Return a function that draws uniform numbers from [0, 1); a seed determines them (mulberry32). */

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from timemachine.config import REGULARIZED, check, require
 from timemachine.datamodule import TimeMachine, WindowLoader, targets_per_process
 from timemachine.errors import SettingError
-from timemachine.kernels.language_model import FusedRNNLM
+from timemachine.kernels.language_model import FusedRNNLM, replaced_methods
 from timemachine.language_model import sum_over
 from timemachine.regularized.streams import InputDropout, StreamLoader
 from timemachine.regularized.teacher import TaughtTimeMachine
@@ -51,12 +51,18 @@ class RegularizedRNNLM(FusedRNNLM):
         reason = "returns no hidden states, which model.carry_state and model.output_dropout need"
         has_states = not self._needs_states or self.hparams["backward"] != "fused"
         require(has_states, "model.backward", "fused", reason, "auto")
+        if self._needs_states and (lost := {"loss", "forward", "nll"} & {*replaced_methods(self)}):
+            raise TypeError(f"{type(self).__name__}: `losses` does not call {lost}; override `losses` instead")
         self._random = torch.Generator()
         self._state_BS: Tensor | None = None  # after the last batch, with consecutive windows
 
     def kernel(self, with_states: bool = False) -> str:
         """As in `FusedRNNLM`; `carry_state` and `output_dropout` need the hidden states, too."""
         return super().kernel(with_states or self._needs_states)
+
+    def lacks_kernel(self) -> bool:
+        """As in `FusedRNNLM`."""
+        return not self._needs_states and super().lacks_kernel()
 
     def train_windows(self, data: TimeMachine) -> WindowLoader | StreamLoader | InputDropout:
         """Return the training batches of a data module: consecutive windows with `carry_state`, and input dropout.

@@ -42,7 +42,7 @@ def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfi
         except Exception as error:
             cause = cause_of(error)
             if isinstance(cause, BrokenPipeError):  # the reader of a pipe, such as `head`, has ended
-                sys.stdout = None  # type: ignore[assignment]  # Python flushes it at the end
+                sys.stdout = None  # Python flushes it at the end
                 sys.exit(1)
             if is_about_settings(cause) and not is_job():
                 sys.exit(error_line(cause))
