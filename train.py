@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> float:
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        # Testing begins a new dict, and a BatchSizeFinder then counts steps anew.
+        # Testing begins a new dict, and a BatchSizeFinder then restarts the count of steps.
         logged = {"epoch": trainer.current_epoch, "step": trainer.global_step} | trainer.callback_metrics
         if is_overridden("test_step", model):
             trainer.test(model, data, verbose=False)

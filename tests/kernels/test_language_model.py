@@ -101,7 +101,7 @@ def test_a_pruned_weight() -> None:
 
 
 class Doubled(RNNLMScratch):
-    """A mixin as well as a model of its own."""
+    """A mixin as well as a model."""
 
     def loss(self, Y_hat: Tensor, Y: Tensor) -> Tensor:
         return 2 * super().loss(Y_hat, Y)
@@ -138,6 +138,13 @@ def test_replaced_methods_are_called(way: str, monkeypatch: pytest.MonkeyPatch) 
     model.hparams["backward"] = "fused"
     with pytest.raises(SettingError, match=r"^model\.backward=fused: "):
         model.mean_nll(batch)
+
+
+def test_an_assigned_method_that_is_the_same() -> None:
+    """Lightning does this with several processes."""
+    model = FusedRNNLM(5, backward="bptt")
+    model.forward = model.forward  # type: ignore[method-assign]
+    assert model.kernel() == "bptt"
 
 
 def test_sums_in_16_bits() -> None:

@@ -28,8 +28,8 @@ class FusedRNNLM(RNNLMScratch):
     """`RNNLMScratch` whose loss comes from the fused kernel and whose hidden states, for the RNN, come from `bptt`.
 
     `backward`: auto uses the fastest code. The kernels read the weights and call neither methods nor forward hooks of
-    the model and its cell: if a subclass or a class replaces such a method, the loop of `RNNLMScratch` runs instead,
-    but hooks are not called. Raises SettingError for a `backward` that does not support the cell or the activation.
+    the model and its cell: if one of these methods is replaced, the loop of `RNNLMScratch` runs instead, but hooks are
+    not called. Raises SettingError for a `backward` that does not support the cell or the activation.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class FusedRNNLM(RNNLMScratch):
         return super().mean_nll(batch, num_targets)
 
 
-# Methods that the kernels do not call, as they are defined here and in the lesson.
+# Methods that the kernels do not call, defined here and in the lesson.
 METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"
 ORIGINAL = {name: {getattr(RNNLMScratch, name), getattr(FusedRNNLM, name)} for name in METHODS}
 OF_CELLS = {cell: vars(cell)["forward"] for cell in (*GATES, StackedRNNScratch)}
@@ -121,14 +121,12 @@ OF_CELLS = {cell: vars(cell)["forward"] for cell in (*GATES, StackedRNNScratch)}
 def replaced_methods(model: Any) -> list[str]:
     """Return the methods that compute something else than the lesson's: of a subclass, or assigned to a class or model.
 
-    Assigning to a class is the book's way, `d2l.add_to_class`.
+    Assigning to a class is the book's way, `d2l.add_to_class`. With several processes Lightning assigns a model its own
+    `forward`, which is the same function.
     """
-    kinds, cells = (type(model), RNNLMScratch), {type(cell) for cell in (model.rnn, *layers_of(model.rnn))}
-    replaced = [
-        name
-        for name in METHODS
-        if name in vars(model) or not {getattr(kind, name, None) for kind in kinds} <= ORIGINAL[name]
-    ]
+    cells = {type(cell) for cell in (model.rnn, *layers_of(model.rnn))}
+    called = {name: {getattr(RNNLMScratch, name), getattr(getattr(model, name), "__func__", None)} for name in METHODS}
+    replaced = [name for name in METHODS if not called[name] <= ORIGINAL[name]]
     return replaced + ["rnn" for cell in cells if getattr(cell, "forward", None) is not OF_CELLS.get(cell)]
 
 

@@ -50,7 +50,7 @@ class Job:
 def load_jobs(folder: Path) -> list[Job]:
     """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
     if not (places := job_folders(folder)):
-        raise SettingError(f"{folder}: no run found; use a folder with runs, such as that of a sweep or outputs/<date>")
+        raise SettingError(f"{folder}: no run found; use a folder with runs, such as a sweep's or outputs/<date>")
     jobs = [read_job(place, str(place.relative_to(folder))) for place in places]
     if all(job.settings.get("data.seed") == job.settings.get("seed") for job in jobs):  # a copy, unless it was typed
         for job in jobs:
