@@ -47,11 +47,11 @@ def main(cfg: DictConfig) -> float:
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        # Testing begins a new dict, and a BatchSizeFinder then restarts the count of steps.
-        logged = {"epoch": trainer.current_epoch, "step": trainer.global_step} | trainer.callback_metrics
+        logged = dict(trainer.callback_metrics)  # testing begins a new dict, and with a BatchSizeFinder a new count
+        end = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if is_overridden("test_step", model):
             trainer.test(model, data, verbose=False)
-        write_results(run, trainer, logged | trainer.callback_metrics, measures)
+        write_results(run, trainer, logged | trainer.callback_metrics | end, measures)
     return run.objective
 
 

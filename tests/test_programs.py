@@ -209,6 +209,7 @@ class Bigrams(LightningModule):
 
     def validation_step(self, batch, batch_idx):
         self.log("score", self.training_step(batch, batch_idx))
+        self.log("step", 1.0 + self.current_epoch)  # Lightning's x axis
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 100.0)

@@ -41,14 +41,14 @@ class Corpus:
         return replace(self, characters=self.characters[start:] + self.characters[:start])
 
 
-def find_corpus(name: str | list[str], search_dirs: Sequence[str], tokens: Tokens = Tokens.letters) -> Corpus:
+def find_corpus(name: str | list[str], search_dirs: Sequence[str | Path], tokens: Tokens = Tokens.letters) -> Corpus:
     """Return the text with this value of `data.corpus`; for a list, or a folder's sorted `*.txt`, the joined texts.
 
     A book of the catalogue is looked up in `search_dirs`, relative to the repository, then in the user's cache, then
     downloaded. If the default book is not available, the sample replaces it, with a warning. Raises SettingError if any
     other text is not found, and for a file that is not text, or that is not UTF-8 unless it is read as letters.
     """
-    are_folders = isinstance(search_dirs, list | tuple) and all(isinstance(folder, str) for folder in search_dirs)
+    are_folders = isinstance(search_dirs, list | tuple) and all(isinstance(each, str | Path) for each in search_dirs)
     require(are_folders, "data.search_dirs", search_dirs, "must be a list of folders", "[books]")
     corpus = _located(name, search_dirs)
     characters, sha256, left_out = bytearray(), hashlib.sha256(), 0
@@ -73,7 +73,7 @@ def _append_file(path: Path, tokens: Tokens, characters: bytearray, sha256: "has
     return len(text) - normalisation.append_normalised(characters, path, pieces, tokens)
 
 
-def _located(name: str | list[str], search_dirs: Sequence[str]) -> Corpus:
+def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus:
     """Find a text without reading it."""
     if isinstance(name, list):
         texts = [_located(text_name, search_dirs) for text_name in name]

@@ -1,7 +1,10 @@
 """Exceptions that the programs report as one line instead of a traceback."""
 
-# Lightning's modules that raise an error for a mistake in code: hooks with other arguments, `self.log` of a text.
-CALLING = ("lightning.pytorch.trainer.call", "lightning.pytorch.core.module")
+# Lightning's modules that raise an error for a mistake in code: hooks and steps with other arguments, `self.log` of a
+# text.
+CALLING = (
+    "lightning.pytorch.trainer.call", "lightning.pytorch.core.module", "lightning.pytorch.strategies.strategy",
+)  # fmt: skip
 ABOUT_METRICS = ("lightning.pytorch.callbacks.", "lightning.pytorch.trainer.connectors.")  # a monitor that is missing
 
 
@@ -48,7 +51,7 @@ def cause_of(error: BaseException) -> BaseException:
         message = f"{target}: no such module or class: {cause}"
         return SettingError(message) if _is_missing(cause, target) else cause
     called, says, _ = str(cause).partition("() got an unexpected keyword argument")
-    name = called.rpartition(".")[2]  # another one than these belongs to a function that the class calls
+    name = called.rpartition(".")[2]  # of a class, or of the target: other functions are called by the user's code
     is_unknown = isinstance(cause, TypeError) and says != "" and (name == "__init__" or f".{name}'" in target)
     is_rejected = isinstance(cause, TypeError | ValueError) and _module_of(cause).startswith("lightning.")
     return SettingError(f"{key}: {cause}".partition("\nfull_key")[0]) if is_unknown or is_rejected else cause
@@ -56,7 +59,9 @@ def cause_of(error: BaseException) -> BaseException:
 
 def _is_missing(cause: BaseException, target: str) -> bool:
     """Return whether `target` names a module or a class that does not exist."""
-    return isinstance(cause, AttributeError) or (isinstance(cause, ModuleNotFoundError) and f"'{cause.name}" in target)
+    if isinstance(cause, AttributeError):
+        return _module_of(cause).startswith("hydra.")  # otherwise raised while the module was imported
+    return isinstance(cause, ModuleNotFoundError) and f"'{cause.name}" in target
 
 
 def _module_of(error: BaseException) -> str:

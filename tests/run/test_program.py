@@ -1,7 +1,7 @@
 """The settings of a resumed run, and the folders of runs."""
 
+import io
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +72,17 @@ def test_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_closed_pipe_ends_quietly(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdout", sys.stdout)  # the program replaces it
+    class Closed(io.StringIO):
+        def flush(self) -> None:
+            raise BrokenPipeError
 
     @errors_in_one_line
     def main(cfg: Any) -> None:
         raise BrokenPipeError
 
+    with pytest.raises(BrokenPipeError):  # of another pipe
+        main(composed())
+    monkeypatch.setattr("sys.stdout", Closed())
     with pytest.raises(SystemExit) as end:
         main(composed())
     assert end.value.code == 1 and capsys.readouterr().err == ""

@@ -119,6 +119,7 @@ ENTRIES = '"status": "completed", "settings": {}'
     [
         "", "[1]", '{"status": "completed"}', "\xff", f'{{{ENTRIES}, "metrics": {{"step": "three"}}}}',
         f'{{{ENTRIES}, "metrics": {{}}, "exercise": 5}}', f'{{{ENTRIES}, "metrics": {{}}, "started": "noon"}}',
+        '{"status": "completed", "settings": {"data": 5}, "metrics": {}}',
     ],
 )  # fmt: skip
 def test_a_damaged_summary(content: str, tmp_path: Path) -> None:

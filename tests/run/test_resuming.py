@@ -121,6 +121,9 @@ class Shuffled(TimeMachine):
 class Draws(Callback):
     """Draws when the training starts, also in a resumed run, and in each epoch."""
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        torch.rand(1)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         torch.rand(1)
 

@@ -112,10 +112,11 @@ class FusedRNNLM(RNNLMScratch):
         return super().mean_nll(batch, num_targets)
 
 
-# Methods that the kernels do not call, defined here and in the lesson.
-METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"
-ORIGINAL = {name: {getattr(RNNLMScratch, name), getattr(FusedRNNLM, name)} for name in METHODS}
-OF_CELLS = {cell: vars(cell)["forward"] for cell in (*GATES, StackedRNNScratch)}
+METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"  # which kernels do not call
+KINDS, CELLS = (RNNLMScratch, FusedRNNLM), (*GATES, StackedRNNScratch)
+# Where these methods are defined: compared by name, since an assignment may come before the import of this module.
+ORIGINAL = {name: {(kind.__module__, f"{kind.__qualname__}.{name}") for kind in KINDS} for name in METHODS}
+OF_CELLS = {cell: (cell.__module__, f"{cell.__qualname__}.forward") for cell in CELLS}
 
 
 def replaced_methods(model: Any) -> list[str]:
@@ -124,10 +125,17 @@ def replaced_methods(model: Any) -> list[str]:
     Assigning to a class is the book's way, `d2l.add_to_class`. With several processes Lightning assigns a model its own
     `forward`, which is the same function.
     """
-    cells = {type(cell) for cell in (model.rnn, *layers_of(model.rnn))}
-    called = {name: {getattr(RNNLMScratch, name), getattr(getattr(model, name), "__func__", None)} for name in METHODS}
-    replaced = [name for name in METHODS if not called[name] <= ORIGINAL[name]]
-    return replaced + ["rnn" for cell in cells if getattr(cell, "forward", None) is not OF_CELLS.get(cell)]
+    cells = [model.rnn, *layers_of(model.rnn)]
+    replaced = [
+        name
+        for name, places in ORIGINAL.items()
+        if _place(getattr(RNNLMScratch, name)) not in places or _place(getattr(model, name)) not in places
+    ]
+    return replaced + ["rnn" for cell in cells if _place(cell.forward) != OF_CELLS.get(type(cell))]
+
+
+def _place(method: Any) -> tuple[Any, Any]:
+    return getattr(method, "__module__", None), getattr(method, "__qualname__", None)
 
 
 @step_of.register

@@ -58,11 +58,26 @@ class ExactResume(Callback):
     """
 
     def __init__(self) -> None:
-        self.states: Any = None  # in a resumed run, when its training starts
+        self.states: Any = None  # of the checkpoint
+        self.first: Any = None  # when the first epoch of the resumed run starts
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Convert the model before Lightning restores its weights, and let each epoch end once."""
+        """Convert the model before Lightning restores its weights, let each epoch end once, and restore the states.
+
+        These are restored when Lightning asks the DataLoader for its iterator, which may draw a number: other callbacks
+        may draw before that, as they did when the run started.
+        """
         trainer.precision_plugin.convert_module(pl_module)
+        setup_data = trainer.fit_loop.setup_data
+
+        def restored() -> None:
+            if self.states is not None:
+                restore(self.states)
+            setup_data()
+            if self.states is not None:
+                self.states, self.first = None, random_states()
+
+        trainer.fit_loop.setup_data = restored  # type: ignore[method-assign]
         trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]  # private
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
@@ -71,13 +86,8 @@ class ExactResume(Callback):
         checkpoint["class"] = name_of(type(pl_module))  # so that no other class is built from it
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Restore the states; point checkpoint paths to this run's folder; stay ended after EarlyStopping.
-
-        Before the training starts, since Lightning then asks the DataLoader for its iterator, which may draw a number.
-        """
-        if states := checkpoint.get("random"):
-            self.states = states
-            restore(states)
+        """Keep the states; point checkpoint paths to this run's folder; stay ended after EarlyStopping."""
+        self.states = checkpoint.get("random")
         stopped = [getattr(each, "state_key", "") for each in trainer.early_stopping_callbacks]
         for key, state in checkpoint["callbacks"].items():
             if key in stopped and state.get("stopping_reason"):
@@ -87,16 +97,11 @@ class ExactResume(Callback):
             if isinstance(callback, ModelCheckpoint) and state:
                 _move(state, str(callback.dirpath))
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Keep the states of a resumed run: other callbacks may draw now, as they did when the run started."""
-        if self.states is not None:
-            self.states = random_states()
-
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore the kept states, once."""
-        if self.states is not None:
-            restore(self.states)
-            self.states = None
+        """Restore the states that followed, once: callbacks may have drawn again when the training started."""
+        if self.first is not None:
+            restore(self.first)
+            self.first = None
 
 
 def random_states() -> tuple[Any, ...]:

@@ -164,7 +164,7 @@ class Run:
         corpus = find_corpus(about["source"], settings["search_dirs"], Tokens(settings["tokens"]))
         if corpus.sha256 != about["sha256"]:
             raise SettingError(f"data.corpus={about['source']}: the run's text has changed; restore the file")
-        return TimeMachine(**windows_of(settings), corpus=corpus, seed=settings["seed"])
+        return TimeMachine(**windows_of(settings), corpus=corpus, seed=settings.get("seed", self.settings["seed"]))
 
 
 def load_run(folder: str | Path, model_class: type[RNNLMScratch] | None = None) -> Run:

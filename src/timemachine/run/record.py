@@ -249,6 +249,9 @@ def checked_summary(summary: dict[str, Any]) -> dict[str, Any]:
     """Return a summary with its numbers as numbers. Raises one of several errors if an entry is damaged."""
     for name in [name for name, kind in TYPES.items() if name in summary and not isinstance(summary[name], kind)]:
         raise TypeError(f"{name} is {summary[name]!r}")
+    entries = summary["settings"].get("data", {}), summary.get("corpus", {}).get("arguments", {})
+    if not all(isinstance(entry, dict) for entry in entries):
+        raise TypeError("the settings of data are no mapping")
     datetime.fromisoformat(summary.get("started", "2026-01-01"))
     metrics = {name: value if isinstance(value, int) else float(value) for name, value in summary["metrics"].items()}
     return summary | {"metrics": metrics, "settings": dict(summary["settings"]), "status": str(summary["status"])}
