@@ -1,10 +1,7 @@
 """Exceptions that the programs report as one line instead of a traceback."""
 
-# Lightning's modules that raise an error for a mistake in code: hooks and steps with other arguments, `self.log` of a
-# text.
-CALLING = (
-    "lightning.pytorch.trainer.call", "lightning.pytorch.core.module", "lightning.pytorch.strategies.strategy",
-)  # fmt: skip
+# Lightning's modules that raise an error for a mistake in code: hooks with other arguments, `self.log` of a text.
+CALLING = [f"lightning.pytorch.{name}" for name in ("trainer.call", "core.module", "strategies.strategy")]
 ABOUT_METRICS = ("lightning.pytorch.callbacks.", "lightning.pytorch.trainer.connectors.")  # a monitor that is missing
 
 

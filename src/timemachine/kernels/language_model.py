@@ -68,8 +68,8 @@ class FusedRNNLM(RNNLMScratch):
     def lacks_kernel(self) -> bool:
         """Return whether compiling the fused kernel would make the training faster."""
         is_wanted = self.hparams["backward"] == "auto" and kernels.is_fastest(self.hparams["hiddens"], self.vocab_size)
-        can_be_fused = bool(fused_cell(self.rnn)) and fused.supports(self.W_hq) and not replaced_methods(self)
-        return is_wanted and can_be_fused and not kernels.is_compiled()
+        can_be_fused = fused_cell(self.rnn) and fused.supports(self.W_hq) and not replaced_methods(self)
+        return is_wanted and bool(can_be_fused) and not kernels.is_compiled()
 
     def on_fit_start(self) -> None:
         """Let the C library keep the memory that a step frees. Raise SettingError for a precision without a kernel."""
@@ -113,10 +113,10 @@ class FusedRNNLM(RNNLMScratch):
 
 
 METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"  # which kernels do not call
-KINDS, CELLS = (RNNLMScratch, FusedRNNLM), (*GATES, StackedRNNScratch)
 # Where these methods are defined: compared by name, since an assignment may come before the import of this module.
-ORIGINAL = {name: {(kind.__module__, f"{kind.__qualname__}.{name}") for kind in KINDS} for name in METHODS}
-OF_CELLS = {cell: (cell.__module__, f"{cell.__qualname__}.forward") for cell in CELLS}
+LESSON = RNNLMScratch.__module__
+ORIGINAL = {name: {(LESSON, f"RNNLMScratch.{name}"), (__name__, f"FusedRNNLM.{name}")} for name in METHODS}
+OF_CELLS = {cell: (cell.__module__, f"{cell.__qualname__}.forward") for cell in (*GATES, StackedRNNScratch)}
 
 
 def replaced_methods(model: Any) -> list[str]:

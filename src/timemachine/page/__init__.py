@@ -130,12 +130,8 @@ def _table(summary: dict[str, Any], metrics: dict[str, float], weights: "dict[st
     table = [("text", summary["corpus"]["title"]), ("status", summary["status"])]
     table += [("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
     for section, names in TABLE_SETTINGS.items():
-        values = settings.get(section, {})
-        table += [
-            (f"{section}.{name}", format_value(values[name]))
-            for name in names or values
-            if name in values and name != "_target_"
-        ]
+        values = {name: value for name, value in settings.get(section, {}).items() if name != "_target_"}
+        table += [(f"{section}.{name}", format_value(values[name])) for name in names or values if name in values]
     return table + [(name, f"{value:,.6g}") for name, value in metrics.items() if math.isfinite(value)]
 
 

@@ -62,15 +62,11 @@ class ExactResume(Callback):
         self.first: Any = None  # when the first epoch of the resumed run starts
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Convert the model before Lightning restores its weights, let each epoch end once, and restore the states.
-
-        These are restored when Lightning asks the DataLoader for its iterator, which may draw a number: other callbacks
-        may draw before that, as they did when the run started.
-        """
+        """Convert the model before Lightning restores its weights, let each epoch end once, and restore the states."""
         trainer.precision_plugin.convert_module(pl_module)
         setup_data = trainer.fit_loop.setup_data
 
-        def restored() -> None:
+        def restored() -> None:  # asks the DataLoader for its iterator, which may draw; callbacks may draw before it
             if self.states is not None:
                 restore(self.states)
             setup_data()

@@ -85,9 +85,8 @@ def _read(path: Path) -> dict[str, Any]:
             content["state_dict"] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         return content | {"step": content["summary"]["metrics"].get("step", 0)}
     checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    if "class" not in checkpoint:
-        rule = "does not name its class; add run.checkpoints.ExactResume to the Trainer's callbacks"
-        raise SettingError(f"{path}: {rule}, or use RNNLMScratch.load_from_checkpoint")
+    if "class" not in checkpoint:  # which ExactResume adds
+        raise SettingError(f"{path}: does not name its class; use RNNLMScratch.load_from_checkpoint")
     states = (state for state in checkpoint.values() if isinstance(state, dict))
     of_data = next((state for state in states if {"tokens", "kind"} <= state.keys()), None)
     if of_data is None:

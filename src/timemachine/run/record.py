@@ -26,10 +26,8 @@ from timemachine.run.files import relative_path, write_whole
 
 ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
-TYPES: dict[str, Any] = {  # of entries of summary.json
-    "status": str, "settings": dict, "metrics": dict, "exercise": str, "scale": str, "started": str,
-    "seconds": int | float, "corpus": dict, "probes": dict,
-}  # fmt: skip
+TEXTS, DICTS = ("status", "exercise", "scale", "started"), ("settings", "metrics", "corpus", "probes")
+TYPES: dict[str, Any] = dict.fromkeys(TEXTS, str) | dict.fromkeys(DICTS, dict) | {"seconds": int | float}
 LAST, EXPORT = "checkpoints/last.ckpt", "model.safetensors"
 LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
@@ -249,9 +247,7 @@ def checked_summary(summary: dict[str, Any]) -> dict[str, Any]:
     """Return a summary with its numbers as numbers. Raises one of several errors if an entry is damaged."""
     for name in [name for name, kind in TYPES.items() if name in summary and not isinstance(summary[name], kind)]:
         raise TypeError(f"{name} is {summary[name]!r}")
-    entries = summary["settings"].get("data", {}), summary.get("corpus", {}).get("arguments", {})
-    if not all(isinstance(entry, dict) for entry in entries):
-        raise TypeError("the settings of data are no mapping")
+    with_arguments(summary)  # raises TypeError for settings of the data that are no dicts
     datetime.fromisoformat(summary.get("started", "2026-01-01"))
     metrics = {name: value if isinstance(value, int) else float(value) for name, value in summary["metrics"].items()}
     return summary | {"metrics": metrics, "settings": dict(summary["settings"]), "status": str(summary["status"])}
