@@ -47,7 +47,7 @@ def main(cfg: DictConfig) -> float:
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        logged = dict(trainer.callback_metrics)  # testing begins a new dict, and with a BatchSizeFinder a new count
+        logged = dict(trainer.callback_metrics)  # testing begins a new dict; a BatchSizeFinder then resets the steps
         end = {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if is_overridden("test_step", model):
             trainer.test(model, data, verbose=False)

@@ -147,7 +147,7 @@ TEXT = b"The Time Traveller was expounding a recondite matter to us.\n"
 
 
 def test_novels_of_the_catalogue(novels: Path) -> None:
-    """Each without Gutenberg's header and footer, also if one file has all of them."""
+    """Each without Gutenberg's header and footer, also if one file contains every book."""
     texts = [path.read_bytes().replace(b"\r\n", b"\n") for path in sorted(novels.glob("*.txt"))]
     joined = stripped(b"".join(texts))
     places = [joined.index(stripped(text).strip()) for text in texts]

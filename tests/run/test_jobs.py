@@ -73,6 +73,12 @@ def test_rows_of_failed_jobs(tmp_path: Path) -> None:
     assert all(row["message"] for row in rows[2:])
 
 
+def test_a_job_with_a_damaged_table_has_failed(tmp_path: Path) -> None:
+    job(tmp_path, 0)
+    (leave_job(tmp_path, {}, metrics={}) / "metrics.csv").write_text("epoch,step\n1,x\n")
+    assert [each.status for each in load_jobs(tmp_path)] == ["completed", "failed"]
+
+
 def test_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the control characters of settings escaped; a terminal would obey them."""
     for seed, text in enumerate(("plain", "\x1b[31mred")):

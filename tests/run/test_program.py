@@ -1,6 +1,5 @@
 """The settings of a resumed run, and the folders of runs."""
 
-import io
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
-from timemachine.run.program import RESOLVERS, errors_in_one_line, find_run, newest_run, take_recorded
+from timemachine.run.program import RESOLVERS, find_run, newest_run, take_recorded
 
 FUSED = "timemachine.kernels.language_model.FusedRNNLM"
 DATA = {"_target_": "timemachine.datamodule.TimeMachine", "num_steps": 32, "seed": "${seed}"}
@@ -69,21 +68,3 @@ def test_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}.items():
         monkeypatch.setenv(name, value)
     assert RESOLVERS["run_folder"](None, "a") == RESOLVERS["run_folder"](None, "b") != "a"
-
-
-def test_a_closed_pipe_ends_quietly(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    class Closed(io.StringIO):
-        def flush(self) -> None:
-            raise BrokenPipeError
-
-    @errors_in_one_line
-    def main(cfg: Any) -> None:
-        raise BrokenPipeError
-
-    monkeypatch.setattr("timemachine.run.program.is_job", lambda: False)  # whichever test has run before
-    with pytest.raises(BrokenPipeError):  # of another pipe
-        main(composed())
-    monkeypatch.setattr("sys.stdout", Closed())
-    with pytest.raises(SystemExit) as end:
-        main(composed())
-    assert end.value.code == 1 and capsys.readouterr().err == ""

@@ -111,17 +111,7 @@ def test_open_job_with_a_checkpoint(tmp_path: Path) -> None:
         assert not run.has_ended
 
 
-ENTRIES = '"status": "completed", "settings": {}'
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        "", "[1]", '{"status": "completed"}', "\xff", f'{{{ENTRIES}, "metrics": {{"step": "three"}}}}',
-        f'{{{ENTRIES}, "metrics": {{}}, "exercise": 5}}', f'{{{ENTRIES}, "metrics": {{}}, "started": "noon"}}',
-        '{"status": "completed", "settings": {"data": 5}, "metrics": {}}',
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("content", ["", "[1]", '{"status": "completed"}', "\xff"])
 def test_a_damaged_summary(content: str, tmp_path: Path) -> None:
     """It is one line, and the folder is not taken for a new one."""
     path = tmp_path / "summary.json"

@@ -14,7 +14,6 @@ from pandas import DataFrame
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
 from timemachine.run.jobs import in_short, is_setting
-from timemachine.run.rows import read_numbers
 
 SETTINGS = None
 SETUP = """
@@ -50,8 +49,8 @@ def figure(jobs: DataFrame) -> Figure:
     for place, name in reversed([*enumerate(names)]):  # draw the lowest curve on top
         colour, style = STYLES[place] if place < len(STYLES) else ("lightgrey", "-")
         for number, folder in enumerate(jobs["folder"][labels == name]):
-            if rows := read_numbers(Path(folder, "metrics.csv")):
-                epochs = DataFrame(rows).dropna(subset=[VAL])
+            if (path := Path(folder, "metrics.csv")).is_file():
+                epochs = pd.read_csv(path).dropna(subset=[VAL])
                 label = shorten(name, 45, placeholder=" …") if not number and place < len(STYLES) else None
                 axes.plot(epochs["epoch"], epochs[VAL].clip(upper=HIGHEST), style, color=colour, linewidth=1.2,
                           marker="." if len(epochs) < 3 else None, label=label)  # fmt: skip

@@ -36,7 +36,6 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a file in the same folder, then rename it."""
         part = Path(f"{path}.part")
-        part.unlink(missing_ok=True)  # it may be a link, as in `files.write_whole`
         super().save_checkpoint(checkpoint, part, storage_options)
         part.replace(path)
         self.saved.add(Path(path).resolve())

@@ -20,7 +20,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoints import name_of
 from timemachine.run.files import write_whole
-from timemachine.run.record import EXPORT, LAST, OURS, checked_summary, read_summary, with_arguments
+from timemachine.run.record import EXPORT, LAST, OURS, parse_summary, read_summary, with_arguments
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
 
@@ -38,7 +38,7 @@ def summary_of(run: str | Path) -> dict[str, Any]:
         return with_arguments(read_summary(folder))
     try:
         with safe_open(path, framework="pt") as file:
-            return checked_summary(json.loads(file.metadata()["summary"]))
+            return parse_summary(file.metadata()["summary"])
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         raise SettingError(f"{run}: not a run's export, or damaged: {one_line(error, 200)}") from error
 

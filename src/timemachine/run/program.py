@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
@@ -41,23 +41,11 @@ def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfi
             raise
         except Exception as error:
             cause = cause_of(error)
-            if isinstance(cause, BrokenPipeError) and not is_job() and _is_closed(sys.stdout):  # as by `head`
-                sys.stdout = None  # Python flushes it at the end
-                sys.exit(1)
             if is_about_settings(cause) and not is_job():
                 sys.exit(error_line(cause))
             raise cause from None
 
     return call
-
-
-def _is_closed(pipe: TextIO) -> bool:
-    """Return whether the reader of a pipe has ended."""
-    try:
-        pipe.flush()
-    except BrokenPipeError:
-        return True
-    return False
 
 
 def is_job() -> bool:
