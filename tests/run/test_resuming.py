@@ -203,11 +203,15 @@ def test_another_experiment_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
     assert_rejected(uninterrupted, "other.txt: ", text=str(tmp_path / "other.txt"))
 
 
-@pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n"])
-def test_table_with_a_hole_is_rejected(content: str, uninterrupted: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
+@pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n", None])
+def test_table_with_a_hole_is_rejected(content: str | None, name: str, uninterrupted: Path, tmp_path: Path) -> None:
+    """The best validation and the clipped steps are those of all epochs."""
     folder = shutil.copytree(uninterrupted, tmp_path / "run")
-    (folder / "metrics.csv").write_text(content)
-    assert_rejected(folder, "metrics.csv", max_epochs=6)
+    (folder / name).unlink()
+    if content is not None:
+        (folder / name).write_text(content)
+    assert_rejected(folder, name, max_epochs=6)
 
 
 def test_lightnings_rejection_changes_nothing(uninterrupted: Path, tmp_path: Path) -> None:
