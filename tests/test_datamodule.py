@@ -84,6 +84,16 @@ def test_each_fit_draws_its_epochs_from_the_seed(sample: Corpus, tmp_path: Path)
     assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize(("name", "fraction"), [("limit_test_batches", 0.001), ("overfit_batches", 0.1)])
+def test_a_fraction_without_a_batch_is_rejected_before_training(
+    name: str, fraction: float, sample: Corpus, tmp_path: Path
+) -> None:
+    data = TimeMachine(64, 8, 200, 100, corpus=sample)
+    with pytest.raises(SettingError, match=rf"^trainer\.{name}={fraction}: "):
+        fit(tmp_path, RNNLMScratch(len(data.vocab), hiddens=4), data, max_epochs=1, **{name: fraction})
+    assert not (tmp_path / "steps.csv").exists()
+
+
 # --- Splits ---
 
 

@@ -92,15 +92,20 @@ class TimeMachine(LightningDataModule):
         """Draw the epochs of a fit from `seed`, unless a checkpoint is restored after this call.
 
         Also gives the loggers the arguments of this class as `data/…`, unless the Trainer does not log them. Raises
-        SettingError if a fraction of `overfit_batches` is less than a batch: Lightning names other settings.
+        SettingError if a fraction of `overfit_batches` or `limit_test_batches` is less than a batch: Lightning names
+        other settings, or says so when the training is over.
         """
         if stage == "fit":
             self.generator.manual_seed(self.seed)
-        overfit = getattr(self.trainer, "overfit_batches", 0)
-        for split in ("train", "val") if isinstance(overfit, float) and overfit else ():
-            num_batches = -(-len(self.splits[split].starts) // self.batch_size)
-            rule = f"selects no batch of {split}, which has {num_batches}"
-            require(overfit * num_batches >= 1, "trainer.overfit_batches", overfit, rule, 1)
+        of_splits = {"train": "overfit_batches", "val": "overfit_batches", "test": "limit_test_batches"}
+        for split, name in of_splits.items():
+            fraction, num_batches = (
+                getattr(self.trainer, name, 0),
+                -(-len(self.splits[split].starts) // self.batch_size),
+            )
+            if isinstance(fraction, float) and fraction and num_batches:
+                rule = f"selects no batch of {split}, which has {num_batches}"
+                require(fraction * num_batches >= 1, f"trainer.{name}", fraction, rule, 1)
         if self.trainer and self.trainer.enable_autolog_hparams:
             for logger in self.trainer.loggers:
                 logger.log_hyperparams({"data": dict(self.hparams)})
