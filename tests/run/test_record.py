@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ def test_summary_before_and_after_updates(tmp_path: Path) -> None:
     assert (summary["status"], summary["settings"], summary["parameters"]) == ("running", SETTINGS, parameters)
     assert summary["versions"].keys() >= {"python", "lightning", "torch", "hydra-core", "wandb", "timemachine"}
     assert summary["git"].keys() == {"revision", "dirty"} and summary["started"]
+    assert str(os.cpu_count()) in summary["machine"]
     last = json.loads((tmp_path / "summary.json").read_text())
     assert last["metrics"] == {"a": "nan", "b": ["inf", 1.5]}  # JSON has no such numbers
     assert last["status"] == "completed" and last["seconds"] >= 0

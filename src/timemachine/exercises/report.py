@@ -2,9 +2,7 @@
 
 import importlib
 import math
-import os
 import pkgutil
-import platform
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -137,7 +135,7 @@ def grid(jobs: DataFrame) -> str:
 
 
 def effort(jobs: list[Job]) -> str:
-    """Return the number of jobs, their statuses, their duration and the machine."""
+    """Return the number of jobs, their statuses, their duration and their machines."""
     statuses = [job.status for job in jobs]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     ran = [job for job in jobs if job.started and not math.isnan(job.seconds)]
@@ -146,8 +144,7 @@ def effort(jobs: list[Job]) -> str:
     for began, seconds in sorted(spans):
         minutes += max(0.0, began + seconds - max(began, until)) / 60
         until = max(until, began + seconds)
-    cores = f"{os.cpu_count()} cores, {platform.machine()}"
-    return (
-        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one after another. "
-        f"{cores}."
-    )
+    alone = sum(seconds for _, seconds in spans) / 60
+    total = f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {alone:.1f} one after another"
+    machines = dict.fromkeys(job.machine for job in ran if job.machine)
+    return f"{'. '.join(filter(None, [total, '; '.join(machines)]))}."

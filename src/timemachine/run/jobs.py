@@ -39,6 +39,7 @@ class Job:
     parameters: int | None = None  # number of weights
     seconds: float = math.nan
     started: str = ""
+    machine: str = ""  # its cores
     probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
     corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its name, characters and symbols
 

@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -148,7 +149,8 @@ class Record:
             (self.folder / name).parent.mkdir(exist_ok=True)
             write_whole(self.folder / name, content.encode())
         parameters, text = sum(p.numel() for p in model.parameters()), _text_of(data, self.settings["data"])
-        self.update(parameters=parameters, corpus=text, versions=_versions(), git=_git_revision())
+        machine = f"{os.cpu_count()} cores, {platform.machine()}"
+        self.update(parameters=parameters, corpus=text, versions=_versions(), git=_git_revision(), machine=machine)
 
     def update(self, **entries: Any) -> None:
         """Add entries and write summary.json, whole or not at all."""

@@ -109,7 +109,8 @@ def write_curves(folder: Path, summary: Mapping[str, Any]) -> None:
     if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
         axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
     axes.set_title(summary["corpus"].get("title"))
-    axes.legend(loc="lower left")  # free space, since no perplexity is below 1
+    # Free space on a linear axis, since no perplexity is below 1.
+    axes.legend(loc="lower left" if axes.get_yscale() == "linear" else "best")
     write_figure(folder / "perplexity.png", figure)
 
 
