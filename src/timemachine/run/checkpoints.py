@@ -152,7 +152,7 @@ class RunStart(Callback):
         self.run = run
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Raise SettingError for a tuner in a resumed run: it restores a checkpoint of its own, at step 0."""
+        """Raise SettingError for a tuner in a resumed run: it would restore its own checkpoint, at step 0."""
         for callback in trainer.callbacks if self.run.completed_epochs else ():  # type: ignore[attr-defined]
             if isinstance(callback, LearningRateFinder | BatchSizeFinder):
                 rule = "not in a resumed run, which has its learning rate and batch size; resume without it"

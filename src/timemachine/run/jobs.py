@@ -141,7 +141,7 @@ def exercise_of(jobs: Iterable[Job]) -> str:
 
 
 def metric_of_jobs(jobs: Iterable[Job]) -> str:
-    """Return the `optimized_metric` of the jobs, that of the first one that has it."""
+    """Return the `optimized_metric` of the first job that records one."""
     return next((str(job.settings["optimized_metric"]) for job in jobs if "optimized_metric" in job.settings), METRIC)
 
 

@@ -107,7 +107,7 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
     """Return the three files of `.hydra/`, by their paths.
 
     Hydra writes them before it calls the program (`hydra.output_subdir`), so that a command that is rejected would
-    replace those of the run whose folder it names.
+    replace the files of the run whose folder it names.
     """
     hydra_cfg = HydraConfig.get()
     contents = {"config": cfg, "hydra": OmegaConf.create({"hydra": hydra_cfg}), "overrides": hydra_cfg.overrides.task}
