@@ -12,7 +12,7 @@ from timemachine import corpus
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.lost_characters import count_replaced, lost_letters_warning
+from timemachine.evaluation.lost_characters import lost_letters_warning
 from timemachine.texts import CATALOGUE, Book, normalisation
 from timemachine.texts.normalisation import normalise, without_gutenberg
 
@@ -79,7 +79,7 @@ def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
     assert found.characters == "another text of " + sample.characters.lstrip()
     assert (found.name, found.source) == ("other+sample", [str(other), "sample"])
     assert found.sha256 == hashlib.sha256(other.read_bytes() + b"\0" + sample.paths[0].read_bytes()).hexdigest()
-    assert count_replaced(found)["digits"] == 4 + count_replaced(sample)["digits"]
+    assert found.replaced["digits"] == 4 + sample.replaced["digits"]
     assert find_corpus(["sample"], []) == sample
 
 
@@ -103,13 +103,13 @@ def test_a_path_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_latin_1_as_letters(tmp_path: Path) -> None:
     text = read(tmp_path, b"It has\na caf\xe9 12.")
     assert text.characters.strip() == "it has a caf"
-    assert count_replaced(text) == {"digits": 2, "letters": 1, "other": 1}
+    assert text.replaced == {"digits": 2, "letters": 1, "other": 1}
 
 
 def test_a_byte_order_mark_is_not_counted(tmp_path: Path) -> None:
     text = read(tmp_path, b"\xef\xbb\xbfIt has\r\n12.")
     assert text.characters.strip() == "it has"
-    assert count_replaced(text) == {"digits": 2, "letters": 0, "other": 1}
+    assert text.replaced == {"digits": 2, "other": 1}
 
 
 ALL = "Zoë said: “It’s 5 o’clock!”\nÜber\tall, Ἀθῆναι.\n"
@@ -125,7 +125,7 @@ ENCODED = {
 def test_encodings_as_characters(tmp_path: Path, encoded: bytes) -> None:
     found = read(tmp_path, encoded, Tokens.characters)
     assert found.characters == ALL and found.left_out == 0
-    assert count_replaced(found) == {"digits": 0, "letters": 0, "other": 0} and lost_letters_warning(found) == ""
+    assert not found.replaced.total() and lost_letters_warning(found) == ""
 
 
 @pytest.mark.parametrize("text", [b"line\r\n" * 9 + b"a caf\xe9", b"\n \t\n"], ids=["Latin-1", "empty"])
