@@ -15,7 +15,8 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from timemachine.config import DATA, TRAINER, check, require
 from timemachine.errors import SettingError, cause_of, is_about_settings
 from timemachine.run.console import error_line, replace_unencodable
-from timemachine.run.record import ENDED, EXPORT, OURS, Record, read_summary, was_interrupted
+from timemachine.run.record import ENDED, EXPORT, OURS, Record, is_first_process, read_summary, was_interrupted
+from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent
 
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
 # Settings of `trainer` that depend on the machine: a resumed run takes them from the command line. With a
@@ -29,6 +30,7 @@ def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfi
     Others, such as a mistake in a custom class, keep their traceback. After Ctrl-C the exit status is 130. Errors of a
     sweep's jobs are left to `run.sweep.Sweep`.
     """
+    end_quietly()
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
@@ -37,7 +39,7 @@ def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfi
             return main(cfg)
         except (KeyboardInterrupt, SystemExit) as error:
             if was_interrupted(error):
-                sys.exit(130)  # as a shell does
+                sys.exit(TERMINATED if error.args == (TERMINATED,) else INTERRUPTED)
             raise
         except Exception as error:
             cause = cause_of(error)
@@ -68,6 +70,8 @@ def open_run(cfg: DictConfig) -> Record:
     folder, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
     if cfg.resume is not None:
         take_recorded(cfg, read_summary(folder)["settings"], overrides)
+    if not is_first_process():
+        end_with_parent()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)

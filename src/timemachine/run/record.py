@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from timemachine.config import DATA, REPOSITORY, format_value
 from timemachine.errors import Diverged, SettingError, cause_of, is_about_settings, one_line
 from timemachine.run.files import relative_path, write_whole
+from timemachine.run.signals import TERMINATED
 
 ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
@@ -176,7 +177,7 @@ def status_and_message(error: BaseException) -> dict[str, str]:
 def was_interrupted(error: BaseException | None) -> bool:
     """Return whether Ctrl-C or SIGTERM has caused an exception: Lightning makes a SystemExit of KeyboardInterrupt."""
     return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+        isinstance(error, SystemExit) and (error.code == TERMINATED or isinstance(error.__context__, KeyboardInterrupt))
     )
 
 
