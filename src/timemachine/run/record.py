@@ -29,6 +29,7 @@ ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
 LAST, EXPORT = "checkpoints/last.ckpt", "model.safetensors"
 LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
+LOCK_SECONDS = 1  # to wait for it: `is_running` takes it for a moment
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 # Classes that a run's folder may name: no other name in a folder is imported.
 OURS = (
@@ -73,7 +74,7 @@ class Record:
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
         self.summary |= {"overrides": []} | about | {"started": started, "seconds": 0.0}
-        self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=0)
+        self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=LOCK_SECONDS)
 
     def __enter__(self) -> Self:
         if self.writes:
