@@ -21,7 +21,7 @@ from tests.support.jobs import change_summary
 from tests.support.runs import InterruptAt, Interruption, fit, rows, what_is_left
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import SettingError, is_about_settings
+from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EPOCH_WEIGHTS
@@ -219,9 +219,8 @@ def test_lightnings_rejection_changes_nothing(uninterrupted: Path, tmp_path: Pat
     folder = shutil.copytree(uninterrupted, tmp_path / "run")
     change_summary(folder, status="completed", metrics={"val/perplexity": 7.5})
     before = [(folder / name).read_bytes() for name in ("summary.json", "metrics.csv", "steps.csv")]
-    with pytest.raises(Exception) as error:
+    with pytest.raises(Exception, match="val_check_interval"):
         train(folder, max_epochs=6, val_check_interval=1000)
-    assert is_about_settings(error.value)
     assert [(folder / name).read_bytes() for name in ("summary.json", "metrics.csv", "steps.csv")] == before
 
 
