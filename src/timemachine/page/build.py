@@ -1,7 +1,8 @@
-"""Compile `kernel.cpp` to `kernel.wasm`, the kernel of page.html: `make page-kernel` or `python -m timemachine.page.build`.
+"""Compile `kernel.cpp` to `kernel.wasm`, the kernel of page.html: `python -m timemachine.page.build`.
 
-The file is a part of the repository, since few machines have a compiler for WebAssembly. The one used here is Clang from
-the package `ziglang`, whose version pyproject.toml fixes: it gives the same bytes on every machine.
+`make page-kernel` installs the compiler first. The result is a part of the repository, since few machines have a
+compiler for WebAssembly. This one is Clang in the package `ziglang`, whose version pyproject.toml fixes: it gives the
+same bytes on every machine.
 """
 
 import hashlib
