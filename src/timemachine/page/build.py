@@ -27,11 +27,13 @@ def source_hash() -> str:
 
 
 def build(kernel: Path) -> None:
-    """Compile the kernel, in seconds. Raises CalledProcessError if the compiler is not installed or fails."""
+    """Compile the kernel, in seconds, and replace it. Raises CalledProcessError without the compiler or if it fails."""
     include, definition = f"-I{kernels.SOURCE.parent}", f'-DSOURCE_HASH="{source_hash()}"'
     compiler = [sys.executable, "-m", "ziglang", "c++", *FLAGS]
-    subprocess.run([*compiler, include, definition, str(SOURCE), "-o", str(kernel)], check=True)
-    kernel.chmod(0o644)  # the linker makes it executable
+    built = kernel.with_suffix(".new")
+    subprocess.run([*compiler, include, definition, str(SOURCE), "-o", str(built)], check=True)
+    built.chmod(0o644)  # the linker makes it executable
+    built.replace(kernel)
 
 
 if __name__ == "__main__":
