@@ -104,16 +104,16 @@ EXPORT(update) double update(double rate, double input_rate, double radius, int3
     return norm;
 }
 
-// After a call without gradients: return for how many inputs `symbol` the target is the likeliest symbol. The states of
-// all tiles but the last are gone, so this runs the tiles again, one after another.
-EXPORT(recalled) int32_t recalled(int32_t symbol) {
+// After a call without gradients: return for how many inputs `symbol`, from time step `start` on, the target is the
+// likeliest symbol. The states of all tiles but the last are gone, so this runs the tiles again, one after another.
+EXPORT(recalled) int32_t recalled(int32_t symbol, int32_t start) {
     const Memory<float> m(a, a.memory, 0, 0);
     const float *W_hq = (const float*)a.W_hq, *b_q = (const float*)a.b_q;
     int32_t number = 0;
     for (int64_t first = 0; first < a.B; first += m.tile) {
         const int64_t B = a.B - first < m.tile ? a.B - first : m.tile;
         run_tile_of<float>[a.cell](a, m, first);
-        for (int64_t t = 0; t < a.T; t++)
+        for (int64_t t = start; t < a.T; t++)
             for (int64_t b = 0; b < B; b++) {
                 if (m.X[t * B + b] != symbol) continue;
                 const float* state = m.states + (a.layers - 1) * m.states_size + ((t + 1) * B + b) * m.row;

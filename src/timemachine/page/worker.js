@@ -53,21 +53,22 @@ function textWindows({ indices, V, numSteps: T, batchSize, numTrain, numVal }, r
   return { V, T, updatesPerEpoch, train: shuffled(), validate: () => batchesOf(startsOf(val), Math.max(batchSize, 1024)) };
 }
 
-const RECALL = { letters: 16, fill: 10, space: 26, blocks: 3 }; // letters to recall are 10 to 25, the others 0 to 9
+const RECALLED = 16, FILLERS = 10, SPACE = 26; // a to p, q to z, and the space after them: their indices are 0 to 26
 
-/** Return windows in which each letter recurs after a space, `delay` letters later. */
+/** Return windows of the recall corpus (timemachine/texts/recall.py), each from a random place in a block. */
 function recallWindows({ delay, batchSize, valWindows }, random) {
-  const { letters, fill, space, blocks } = RECALL, T = 2 * delay + 1, V = space + 1;
+  const T = 2 * delay + 1; // so that each window has a whole block
   const below = (n) => Math.floor(random() * n);
   const draw = (B) => {
     const windows = new Int32Array(B * (T + 1));
     for (let b = 0; b < B; b++) {
       const text = [];
-      for (let block = 0; block < blocks; block++) {
-        const letter = fill + below(letters);
-        text.push(letter, ...Array.from({ length: delay - 2 }, () => below(fill)), space, letter);
+      for (let block = 0; block < 3; block++) {
+        const letter = below(RECALLED), fillers = Array.from({ length: delay - 2 }, () => RECALLED + below(FILLERS));
+        text.push(letter, ...fillers, SPACE, letter);
       }
-      windows.set(text.slice(0, T + 1), b * (T + 1));
+      const start = below(delay + 1);
+      windows.set(text.slice(start, start + T + 1), b * (T + 1));
     }
     return windows;
   };
@@ -75,19 +76,20 @@ function recallWindows({ delay, batchSize, valWindows }, random) {
   function* drawn() {
     for (;;) yield draw(batchSize);
   }
-  return { V, T, updatesPerEpoch: EVALUATE_EVERY, train: drawn(), validate: () => [val], recalledAfter: space };
+  const common = { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY };
+  return { ...common, train: drawn(), validate: () => [val], remembersFrom: delay - 1 };
 }
 
 class Network {
   /** `settings`: see above. New weights are drawn in the order of `named_parameters` in Python. */
-  constructor(module, settings, { V, T, recalledAfter }, seed) {
+  constructor(module, settings, { V, T, remembersFrom }, seed) {
     const { cell, activation, hiddens: H, sigma, sigmaXh, sigmaHh } = settings;
     const layers = cell === "rnn" ? settings.layers : 1;
     this.kernel = new WebAssembly.Instance(module).exports;
     this.address = this.kernel.setup(CELLS[cell === "rnn" ? activation : cell], layers, T, V, H);
     this.count = this.kernel.count();
     this.parameters = parametersOf(cell, layers, V, H);
-    Object.assign(this, { settings, T, recalledAfter, diverged: false, since: noUpdates(), sinceEpoch: noUpdates() });
+    Object.assign(this, { settings, T, remembersFrom, diverged: false, since: noUpdates(), sinceEpoch: noUpdates() });
     const draw = normal(uniform(seed)), weights = this.weights();
     for (const { name, at, rows, columns, stride } of this.parameters) {
       if (/b_\w$/.test(name)) continue;
@@ -150,9 +152,12 @@ class Network {
       const number = this.read(windows);
       nll += this.kernel.loss(0) * number;
       B += number;
-      if (this.recalledAfter !== undefined) {
-        recalled += this.kernel.recalled(this.recalledAfter);
-        windows.forEach((index, place) => (targets += index === this.recalledAfter && (place + 1) % (this.T + 1) ? 1 : 0));
+      if (this.remembersFrom !== undefined) {
+        recalled += this.kernel.recalled(SPACE, this.remembersFrom);
+        windows.forEach((index, place) => {
+          const t = place % (this.T + 1);
+          if (index === SPACE && t >= this.remembersFrom && t < this.T) targets++;
+        });
       }
       yield;
     }
