@@ -13,7 +13,7 @@
 // Messages from the worker:
 //   { type: "ready", parameters, updatesPerEpoch }
 //   { type: "progress", update, epoch, seconds, charsPerSecond, networks: [{ loss, norm, clipped, diverged }] }
-//   { type: "epoch", epoch, update, networks: [{ train, val, recall }] }   perplexities, and the share of recalled letters
+//   { type: "epoch", epoch, update, networks: [{ train, val, recall }] }   perplexities; share of recalled letters
 //   { type: "weights", update, networks: [{ W_xh, … }] }
 //   { type: "paused", update, reason: "until", "pause" or "diverged" }
 //   { type: "error", message }
@@ -50,7 +50,8 @@ function textWindows({ indices, V, numSteps: T, batchSize, numTrain, numVal }, r
     }
   }
   const updatesPerEpoch = Math.ceil(train.count / batchSize);
-  return { V, T, updatesPerEpoch, train: shuffled(), validate: () => batchesOf(startsOf(val), Math.max(batchSize, 1024)) };
+  const validate = () => batchesOf(startsOf(val), Math.max(batchSize, 1024));
+  return { V, T, updatesPerEpoch, train: shuffled(), validate };
 }
 
 const RECALLED = 16, FILLERS = 10, SPACE = 26; // a to p, q to z, and the space after them: their indices are 0 to 26
@@ -122,7 +123,7 @@ class Network {
     return B;
   }
 
-  /** Update the weights, unless the network has diverged: then they stay as they were before. */
+  /** Update the weights, unless the network has diverged: then it keeps the last finite ones. */
   update(windows) {
     if (this.diverged) return;
     const { rate, inputFactor, radius, optimizer } = this.settings;
@@ -169,32 +170,33 @@ class Network {
 
 const noUpdates = () => ({ updates: 0, windows: 0, loss: 0, nll: 0, norm: 0, clipped: 0 });
 
-/** Return name, place in the kernel's weights, rows, columns and distance of two rows for each parameter, in Python's order. */
+/**
+ * Return the parameters in the order of Python's `named_parameters`: names without the prefix `rnn.`, and where the
+ * kernel's weights have them: `at`, the first number; `rows`, `columns`; `stride`, from one row to the next.
+ */
 function parametersOf(cell, layers, V, H) {
   const gates = [...GATES[cell]], GH = gates.length * H;
   const W_up = V * GH, W_h = W_up + (layers - 1) * H * GH, b = W_h + layers * H * GH, W_hq = b + layers * GH;
   const parameters = [];
   for (let layer = 0; layer < layers; layer++) {
     const prefix = layers > 1 ? `rnns.${layer}.` : "";
-    const inputs = layer ? { at: W_up + (layer - 1) * H * GH, rows: H } : { at: 0, rows: V };
+    const W_x = layer ? W_up + (layer - 1) * H * GH : 0;
     gates.forEach((gate, g) => {
       const h = cell === "gru" ? (g + 1) % 3 : g; // the kernel's order is h, r, z
-      const all = [
-        { name: "W_x", ...inputs, at: inputs.at + g * H },
-        { name: "W_h", at: W_h + layer * H * GH + h * H, rows: H },
-        { name: "b_", at: b + layer * GH + g * H, rows: 1 },
-      ];
-      for (const { name, ...place } of all) parameters.push({ name: prefix + name + gate, ...place, columns: H, stride: GH });
+      const add = (name, at, rows) => parameters.push({ name: prefix + name + gate, at, rows, columns: H, stride: GH });
+      add("W_x", W_x + g * H, layer ? H : V);
+      add("W_h", W_h + layer * H * GH + h * H, H);
+      add("b_", b + layer * GH + g * H, 1);
     });
   }
   parameters.push({ name: "W_hq", at: W_hq, rows: H, columns: V, stride: V });
   return [...parameters, { name: "b_q", at: W_hq + H * V, rows: 1, columns: V, stride: V }];
 }
 
-// Training is a generator that yields after each step of some milliseconds. To pause is to ask for no further step, so it
+// Training is a generator that yields after each step of some milliseconds. A pause asks for no further step, so it
 // changes no number.
 
-let training = null; // { networks, data, steps, phase: "updating", "evaluating" or "complete", update, seconds, chars, … }
+let training = null; // see `start`; its phase is "updating", "evaluating" or "complete"
 let isOn = false, until = 0;
 
 function start({ wasm, networks, data, seed }) {
@@ -209,7 +211,7 @@ function start({ wasm, networks, data, seed }) {
   postMessage({ type: "ready", parameters, updatesPerEpoch });
 }
 
-/** Train for ever. Yields after each update of a network and after each batch of an evaluation. */
+/** Train without end. Yields after each update of a network and after each batch of an evaluation. */
 function* steps(training) {
   const { networks, data } = training, every = Math.min(data.updatesPerEpoch, EVALUATE_EVERY);
   for (const windows of data.train) {
@@ -232,7 +234,7 @@ function* steps(training) {
   }
 }
 
-/** Train for a slice of time, report, and go on after the messages that have arrived. */
+/** Train for a slice of time, report, and schedule the next slice after the messages that have arrived. */
 function trainSlice() {
   if (!isOn) return;
   const began = performance.now();
