@@ -24,6 +24,7 @@ PROBES = {  # name -> module of this package
     "differences": "one_hot_is_embedding",
     "reading": "how_low",
     "hyperparameters": "hyperparameters",
+    "cells": "cells",
     "recall": "recall",
 }
 # module -> setting -> supported values: probes that read the weights of the RNN, words and n-grams of letters, …
