@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pandas import DataFrame
 from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
@@ -40,3 +41,22 @@ def test_recall_requires_its_corpus(settings: dict[str, Any]) -> None:
     data = TimeMachine(32, 4, 100, 10, **settings)
     with pytest.raises(SettingError, match=r"^probes=\[recall\]: recall requires data\.[^\n]*$"):
         probes.load(["recall"], data, RNNLMScratch(len(data.vocab)))
+
+
+def test_table_has_the_best_rate_of_each_delay() -> None:
+    runs = DataFrame(
+        {"status": "completed", "seed": seed, "data.start": 0, "data.corpus": f"recall_{delay}", "parameters": 800,
+         "data.num_steps": 2 * delay + 1, "trainer.max_steps": 100, "model.optimizer": "adamw",
+         "model.schedule": "constant", "model.cell": cell, "model.hiddens": 6, "model.lr": rate,
+         "model.input_lr_factor": factor, "model.sigma_xh": scale, "val/perplexity": 6 + (rate - best) ** 2,
+         "recall/accuracy": 1.0 if rate == best else 0.5}
+        for delay, best in ((4, 0.01), (16, 0.1))
+        for cell in ("rnn", "gru")
+        for factor, scale in ((1, None), (10, None), (1, 1.0))
+        for rate in (0.01, 0.1)
+        for seed in (0, 1)
+    )  # fmt: skip
+    rows = recall.table(runs).reset_index()
+    assert len(rows) == 12 and (rows["accuracy"] == 1).all() and (rows["of each seed"] == "1.00, 1.00").all()
+    assert (rows["rate"] == rows["delay"].map({4: 0.01, 16: 0.1})).all()
+    assert recall.figure(runs).axes

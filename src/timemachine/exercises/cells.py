@@ -196,7 +196,7 @@ def runs_of(jobs: DataFrame) -> DataFrame:
         factor=runs[FACTOR],
         scale=scale.fillna(0.01),
         rate=runs[RATE],
-        **{f"{part} nats": np.log(runs[f"stream/{part}/perplexity"]) for part in PARTS},
+        **{f"{part} nats": np.log(runs[name]) for part in PARTS if (name := f"stream/{part}/perplexity") in runs},
     )
     model = ["training", "size", "cell"]
     has_factor = runs["way"].eq(WAYS[1]).groupby([runs[name] for name in model]).transform("any")
