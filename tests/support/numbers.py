@@ -30,8 +30,8 @@ from timemachine.run.record import flat
 REFERENCE = REPOSITORY / "sweeps/reference"
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
              "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "recall", "cells_tuning",
-             "cells_reach", "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping", "next_edition/relu",
-             "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
+             "cells_reach", "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping",
+             "next_edition/relu", "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
 SURPRISING = ("history", "how_low", "cells", "sampling", "clipping")  # in README
 CURVES = ("small_data",)  # their figures need the metrics.csv of the runs
 MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table -> settings other than the recipe's
