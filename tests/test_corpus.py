@@ -179,3 +179,28 @@ def test_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str], s
     assert f"{tmp_path}/time_machine.txt" in warning  # where to save the book
     with pytest.raises(SettingError, match=r"^data\.corpus=war_of_the_worlds: [^\n]*$"):
         find_corpus("war_of_the_worlds", ["/nowhere"])
+
+
+# --- The recall corpus ---
+
+
+@pytest.mark.parametrize(("name", "delay"), [("recall", 16), ("recall_2", 2), ("recall_40", 40)])
+def test_recall_corpus_repeats_each_letter(name: str, delay: int) -> None:
+    found = find_corpus(name, [])
+    blocks = re.findall("." * (delay + 1), found.characters)
+    assert "".join(blocks) == found.characters and len(found.characters) > 499_000
+    assert all(re.fullmatch(r"([a-p])[q-z]* \1", block) for block in blocks)
+    letters = [found.characters[place :: delay + 1] for place in range(delay)]
+    for kinds, drawn in [(16, letters[0]), *((10, column) for column in letters[1:-1])]:
+        counts = [drawn.count(letter) for letter in {*drawn}]
+        expected = len(drawn) / kinds
+        # A sum of squares with kinds - 1 degrees of freedom: its mean plus six standard deviations.
+        assert sum((count - expected) ** 2 / expected for count in counts) < kinds + 6 * (2 * kinds) ** 0.5
+        assert len(counts) == kinds
+    assert found == find_corpus(found.source, []) and found.sha256 != find_corpus("recall_3", []).sha256
+
+
+@pytest.mark.parametrize("name", ["recall_1", "recall_0", "recall_", "recall_x", "recall_99999", ["recall", "sample"]])
+def test_what_is_no_recall_corpus(name: str | list[str]) -> None:
+    with pytest.raises(SettingError, match=r"^data\.corpus=recall[^\n]*: not found; [^\n]*$"):
+        find_corpus(name, [])

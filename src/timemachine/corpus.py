@@ -14,6 +14,7 @@ from pathlib import Path
 from timemachine.config import REPOSITORY, Tokens, require
 from timemachine.errors import SettingError
 from timemachine.texts import CATALOGUE, normalisation
+from timemachine.texts.recall import delay_of, recall_text
 
 SAMPLE, DEFAULT = "sample", "time_machine"
 
@@ -22,10 +23,10 @@ SAMPLE, DEFAULT = "sample", "time_machine"
 class Corpus:
     """A text, ready for a model.
 
-    `characters`: the text normalised for `tokens`. `sha256`: hash of the bytes of the files at `paths`. `source`: value
-    of `data.corpus` that finds the text from any folder; a list for several texts. `left_out`: size in bytes of the
-    removed headers and footers of Project Gutenberg, with line feeds. `replaced`: numbers of `digits`, `letters`
-    outside A-Z and `other` characters that became spaces.
+    `characters`: the text normalised for `tokens`. `sha256`: hash of the bytes of the files at `paths`, or of a
+    generated text, which has no `paths`. `source`: value of `data.corpus` that finds the text from any folder; a list
+    for several texts. `left_out`: size in bytes of the removed headers and footers of Project Gutenberg, with line
+    feeds. `replaced`: numbers of `digits`, `letters` outside A-Z and `other` characters that became spaces.
     """
 
     name: str
@@ -47,11 +48,15 @@ def find_corpus(name: str | list[str], search_dirs: Sequence[str | Path], tokens
     """Return the text with this value of `data.corpus`; for a list, or a folder's sorted `*.txt`, the joined texts.
 
     A book of the catalogue is looked up in `search_dirs`, relative to the repository, then in the user's cache, then
-    downloaded. If the default book is not available, the sample replaces it, with a warning. Raises SettingError if any
-    other text is not found, and for a file that is not text, or that is not UTF-8 unless it is read as letters.
+    downloaded. If the default book is not available, the sample replaces it, with a warning. `recall`, or for a delay
+    other than 16 `recall_32`, is generated: see `texts.recall`. Raises SettingError if any other text is not found, and
+    for a file that is not text, or that is not UTF-8 unless it is read as letters.
     """
     are_folders = isinstance(search_dirs, list | tuple) and all(isinstance(each, str | Path) for each in search_dirs)
     require(are_folders, "data.search_dirs", search_dirs, "must be a list of folders", "[books]")
+    if isinstance(name, str) and (delay := delay_of(name)):
+        text, title = recall_text(delay), f"the recall corpus with a delay of {delay}"
+        return Corpus(name, title, name, (), text, hashlib.sha256(text.encode()).hexdigest(), tokens=tokens)
     corpus = _located(name, search_dirs)
     characters, sha256, left_out, replaced = bytearray(), hashlib.sha256(), 0, Counter[str]()
     path = corpus.paths[0]
@@ -97,7 +102,7 @@ def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus
     if name == SAMPLE:
         return Corpus(SAMPLE, "the sample text", SAMPLE, (Path(__file__).parent / "texts" / "sample.txt",))
     if name not in CATALOGUE:
-        path, names = Path(name), ", ".join([*CATALOGUE, SAMPLE])
+        path, names = Path(name), ", ".join([*CATALOGUE, SAMPLE, "recall"])
         if os.path.isfile(path):
             return Corpus(path.stem, path.name, str(path.resolve()), (path,))
         if name and os.path.isdir(path):  # Path("") is the working directory

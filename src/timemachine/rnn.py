@@ -23,17 +23,17 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 class RNNScratch(nn.Module):
     """H_t = φ(X_t W_xh + H_{t-1} W_hh + b_h), equation (9.4.5) of the book.
 
-    Parameters: `W_xh` (D, H) drawn from N(0, sigma²), `W_hh` (H, H) from N(0, sigma_hh²), sigma_hh = sigma by default,
+    Parameters: `W_xh` (D, H) drawn from N(0, sigma_xh²), `W_hh` (H, H) from N(0, sigma_hh²), both sigma by default, and
     `b_h` (H) zero. `activation`: a name in `ACTIVATIONS`.
     """
 
     def __init__(
         self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh",
-        sigma_hh: float | None = None,
+        sigma_hh: float | None = None, sigma_xh: float | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_hiddens, self.activation = num_hiddens, activation
-        self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * sigma)
+        self.W_xh = nn.Parameter(torch.randn(num_inputs, num_hiddens) * (sigma if sigma_xh is None else sigma_xh))
         self.W_hh = nn.Parameter(torch.randn(num_hiddens, num_hiddens) * (sigma if sigma_hh is None else sigma_hh))
         self.b_h = nn.Parameter(torch.zeros(num_hiddens))
 
