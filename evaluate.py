@@ -3,15 +3,14 @@
 from typing import Any
 
 import hydra
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import EVALUATE, check
-from timemachine.run.program import errors_in_one_line, find_run
+from timemachine.run.program import class_of, exit_on_setting_errors, find_run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-@errors_in_one_line
+@exit_on_setting_errors
 def main(cfg: DictConfig) -> None:
     """Print a table with the window and the stream perplexity of each text."""
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
@@ -25,7 +24,7 @@ def main(cfg: DictConfig) -> None:
     from timemachine.regularized.symbols import check_size
     from timemachine.run.load import load_model, summary_of
 
-    model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
+    model, vocab = load_model(run, class_of(cfg.model._target_))
     summary = summary_of(run)
     corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
     texts = find_texts(corpus, summary, search_dirs)

@@ -3,15 +3,14 @@
 from typing import Any
 
 import hydra
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import GENERATE, MAX_CHARACTERS, check, require
-from timemachine.run.program import errors_in_one_line, find_run
+from timemachine.run.program import class_of, exit_on_setting_errors, find_run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="generate")
-@errors_in_one_line
+@exit_on_setting_errors
 def main(cfg: DictConfig) -> None:
     """Print the continuations, one per line, or separated by empty lines if they may have line breaks."""
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
@@ -39,7 +38,7 @@ def main(cfg: DictConfig) -> None:
         from timemachine.decoding import step_of
         from timemachine.run.load import load_model
 
-        model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
+        model, vocab = load_model(run, class_of(cfg.model._target_))
         loaded = step_of(model, vocab), vocab
     step, vocab = loaded
     prefix = readable_prefix("" if cfg.prefix is None else str(cfg.prefix), vocab)

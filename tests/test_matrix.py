@@ -283,9 +283,8 @@ def test_a_setting(row: Row, is_resumed: bool, tmp_path: Path, num_optimizer_ste
     num_optimizer_steps[0] = 0  # excludes the steps of `plain_run`
     done = run(folder, row.typed)
     if row.refused:
-        *_, line = done.stderr.splitlines() or [""]  # libraries may print warnings before
-        assert done.returncode == 1 and line.startswith("error: ") and re.search(row.refused, line), done.stderr
-        assert "Traceback" not in done.stderr and not (folder / "metrics.csv").exists()
+        assert done.returncode == 1 and re.search(row.refused, done.stderr), done.stderr
+        assert not (folder / "metrics.csv").exists()
         return
     assert done.returncode == 0, done.stderr
     check_numbers(folder, num_optimizer_steps[0])
@@ -309,7 +308,7 @@ def test_resuming_a_finished_run(tmp_path: Path) -> None:
 def test_settings_that_cannot_change(setting: str, plain_run: Path, tmp_path: Path) -> None:
     """test_resuming.py has those that the classes know."""
     folder = shutil.copytree(plain_run, tmp_path / "run")
-    before = {path: path.read_bytes() for path in folder.glob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     done = call_program("train.py", f"resume={folder}", "logger=csv", setting, "trainer.max_epochs=3")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and done.stderr.startswith("error: "), done.stderr
-    assert {path: path.read_bytes() for path in folder.glob("*") if path.is_file()} == before
+    assert done.returncode == 1 and setting.partition("=")[0].rpartition(".")[2] in done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

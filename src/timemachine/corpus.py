@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from timemachine.config import REPOSITORY, Tokens, require
@@ -88,7 +87,7 @@ def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus
     if name == SAMPLE:
         return Corpus(SAMPLE, "the sample text", SAMPLE, (Path(__file__).parent / "texts" / "sample.txt",))
     if name not in CATALOGUE:
-        path, names = Path(name), [*CATALOGUE, SAMPLE]
+        path, names = Path(name), ", ".join([*CATALOGUE, SAMPLE])
         if os.path.isfile(path):
             return Corpus(path.stem, path.name, str(path.resolve()), (path,))
         if name and os.path.isdir(path):  # Path("") is the working directory
@@ -96,9 +95,7 @@ def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus
             if not (paths := tuple(sorted(path.glob("[!.]*.txt")))):
                 raise SettingError(f"data.corpus={name}: contains no *.txt files; use the path of a text or folder")
             return Corpus(path.name, path.name, str(path), paths)
-        close = get_close_matches(name, names, 1)
-        instead = f"data.corpus={close[0]}" if close else f"a book ({', '.join(names)})"
-        raise SettingError(f"data.corpus={name}: not found; use {instead}, or the path of a text")
+        raise SettingError(f"data.corpus={name}: not found; use the path of a text, or a book: {names}")
     book = CATALOGUE[name]
     places = [(REPOSITORY / folder).resolve() / f"{name}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):

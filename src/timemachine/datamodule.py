@@ -89,15 +89,23 @@ class TimeMachine(LightningDataModule):
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def setup(self, stage: str) -> None:
-        """Give the loggers the arguments of this class as `data/…`, unless the Trainer does not log them.
+        """Draw the epochs of a fit from `seed`, unless a checkpoint is restored after this call.
 
-        Raises SettingError if a fraction of `overfit_batches` is less than a batch: Lightning names other settings.
+        Also gives the loggers the arguments of this class as `data/…`, unless the Trainer does not log them. Raises
+        SettingError if a fraction of `overfit_batches` or `limit_test_batches` is less than a batch: Lightning names
+        other settings, or says so when the training is over.
         """
-        overfit = getattr(self.trainer, "overfit_batches", 0)
-        for split in ("train", "val") if isinstance(overfit, float) and overfit else ():
-            num_batches = -(-len(self.splits[split].starts) // self.batch_size)
-            rule = f"selects no batch of {split}, which has {num_batches}"
-            require(overfit * num_batches >= 1, "trainer.overfit_batches", overfit, rule, 1)
+        if stage == "fit":
+            self.generator.manual_seed(self.seed)
+        of_splits = {"train": "overfit_batches", "val": "overfit_batches", "test": "limit_test_batches"}
+        for split, name in of_splits.items():
+            fraction, num_batches = (
+                getattr(self.trainer, name, 0),
+                -(-len(self.splits[split].starts) // self.batch_size),
+            )
+            if isinstance(fraction, float) and fraction and num_batches:
+                rule = f"selects no batch of {split}, which has {num_batches}"
+                require(fraction * num_batches >= 1, f"trainer.{name}", fraction, rule, 1)
         if self.trainer and self.trainer.enable_autolog_hparams:
             for logger in self.trainer.loggers:
                 logger.log_hyperparams({"data": dict(self.hparams)})
@@ -142,18 +150,23 @@ class TimeMachine(LightningDataModule):
 
         `batch_size`: by default the fastest size for evaluation, at least `data.batch_size`.
         """
-        starts = self.splits[split].starts
-        rank, world_size = self.share()
-        windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
+        starts, length = self.splits[split].starts, self.num_steps + 1
+        device, rank, world_size = self.share()
+        first = starts.start if starts else 0  # `unfold` needs the tokens of one window at least
+        tokens_N = self.tokens_N[first : first + len(starts) + length].to(device)
+        windows_NT = tokens_N.unfold(0, length, 1)[: len(starts)]
         size = batch_size or max(self.batch_size, evaluation_batch_size(len(self.vocab)))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
-    def share(self) -> tuple[int, int]:
-        """Move the tokens to the device, where batches are taken from them; return the rank and the world size."""
+    def share(self) -> tuple[torch.device, int, int]:
+        """Return the device, rank and world size of this process.
+
+        Loaders take their batches from a copy of the tokens on the device. `tokens_N` stays on the CPU: after a fit
+        Lightning moves the model back, but no tensor of a data module.
+        """
         if self.trainer is None:
-            return 0, 1
-        self.tokens_N = self.tokens_N.to(self.trainer.strategy.root_device)
-        return self.trainer.global_rank, self.trainer.world_size
+            return self.tokens_N.device, 0, 1
+        return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint: the vocabulary, the text's hash, and the next epoch's order."""

@@ -27,10 +27,11 @@ class RNNLMScratch(LightningModule):
     Parameters besides the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
     N(0, embedding_sigma²) or None. With `tie_weights` (Press and Wolf, 2017; Inan, Khosravi and Socher, 2017) W_hq is
     drawn from N(0, embedding_sigma²), and the cell reads its transpose, divided by embedding_sigma. conf/model/rnn.yaml
-    says what each argument means; `backward` has no effect, since autograd computes the gradients. Raises SettingError
-    for an invalid value. train.py trains the subclass `FusedRNNLM` of `kernels.language_model`: the same results,
-    faster.
+    says what each argument means. Raises SettingError for an invalid value. train.py trains the subclass `FusedRNNLM`
+    of `kernels.language_model`: the same results, faster.
     """
+
+    backwards: tuple[str, ...] = ("auto", "autograd")  # valid values of `backward`, the code of the gradients
 
     def __init__(
         self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, *, cell: str = "rnn",
@@ -41,6 +42,8 @@ class RNNLMScratch(LightningModule):
         super().__init__()
         self.save_hyperparameters()  # also the arguments of subclasses
         check_model(self.hparams)
+        rule = f"{type(self).__name__} supports only {' and '.join(self.backwards)}"
+        require(backward in self.backwards, "model.backward", backward, rule, "auto")
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, float(lr), float(input_lr_factor)
         self.tie_weights, self.embedding_sigma = tie_weights, embedding_sigma
         self.embedding = None

@@ -60,7 +60,7 @@ def build_cell(name: str, num_inputs: int, num_hiddens: int, sigma: float, **set
     `settings`: those of `model.` that some of the cells have, such as `activation`. Raises SettingError for a name not
     in `CELLS`, and for a setting that this cell lacks, unless it has its default value.
     """
-    require(name in CELLS, "model.cell", name, f"must be one of {', '.join(CELLS)}", "rnn")
+    require(isinstance(name, str) and name in CELLS, "model.cell", name, f"must be one of {', '.join(CELLS)}")
     parameters = inspect.signature(CELLS[name]).parameters
     defaults = {p.name: p.default for cell in CELLS.values() for p in inspect.signature(cell).parameters.values()}
     for setting, value in settings.items():

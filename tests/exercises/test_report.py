@@ -48,6 +48,13 @@ def test_report_program(tmp_path: Path) -> None:
     assert done.returncode == 1 and re.fullmatch("error: .*\n", done.stderr)
 
 
+def test_the_machines_of_the_runs(tmp_path: Path) -> None:
+    """Not the one on which the report is written, maybe again."""
+    for seed, machine in enumerate(["64 cores, arm64", "64 cores, arm64", "3 cores, riscv64"]):
+        leave_job(tmp_path / "s", {"seed": seed}, metrics={"val/perplexity": 7.0}, machine=machine)
+    assert report.effort(load_jobs(tmp_path / "s")).endswith(" after another. 64 cores, arm64; 3 cores, riscv64.")
+
+
 def test_generic_report(tmp_path: Path) -> None:
     """Two settings and the seed vary. One run diverged, one was killed and one left no files."""
     sweep = tmp_path / "plain"

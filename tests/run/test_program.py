@@ -2,8 +2,10 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from omegaconf import OmegaConf
 
@@ -68,3 +70,13 @@ def test_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}.items():
         monkeypatch.setenv(name, value)
     assert RESOLVERS["run_folder"](None, "a") == RESOLVERS["run_folder"](None, "b") != "a"
+
+
+def test_torchrun_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process ids repeat, so the folder also has the time at which torchrun was started."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    started = RESOLVERS["run_folder"](None, "a")
+    assert started == RESOLVERS["run_folder"](None, "b") != "a"
+    later = SimpleNamespace(create_time=lambda: psutil.Process(os.getppid()).create_time() + 60)
+    monkeypatch.setattr("timemachine.run.program.psutil", SimpleNamespace(Process=lambda number: later))
+    assert RESOLVERS["run_folder"](None, "a") != started

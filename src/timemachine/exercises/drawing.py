@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullFormatter
 from numpy.typing import NDArray
 
+from timemachine.run.console import short
 from timemachine.run.curves import COLOURS as COLOURS
 
 MARKERS = "osD^v<>"
@@ -53,7 +54,9 @@ def lines(axes: Axes, series: Series, form: str = "", **style: Any) -> None:
         if drawn:
             colour = COLOURS[number % len(COLOURS)]
             axes.plot(*zip(*drawn, strict=True), color=colour, **{"linewidth": 1.5} | style)
-            ends.append((drawn[-1], f"{label}  {drawn[-1][1]:{form}}" if form else label, colour))
+            last = drawn[-1][1]
+            value = f"{last:{form}}" if last < 1e6 else short(last)
+            ends.append((drawn[-1], f"{label}  {value}" if form else label, colour))
     axes.autoscale_view()
     lowest, pixels = -math.inf, 72 / axes.figure.dpi
     for end, text, colour in sorted(ends, key=lambda it: it[0][1]):

@@ -51,7 +51,7 @@ def figure(jobs: DataFrame) -> Figure:
             places[speeds.index(speed)] += gains
         points_by_place(axes, speeds, series)
         axes.axhline(0, color="grey", linewidth=1)
-        axes.set(title=PARTS[part], xlabel="speed: factor on the rate of $W_{xh}$, times Dσ² for an embedding")
+        axes.set(title=PARTS[part], xlabel="speed: factor on the rate of W_xh, times Dσ² for an embedding")
     row[0].set_ylabel("nats per token vs. one-hot inputs")
     return fig
 

@@ -79,7 +79,7 @@ def figure(jobs: DataFrame) -> Figure:
         axes.axvline(1, color="grey", linewidth=1, linestyle="--")
         chosen = (runs["model.activation"] == activation) & (runs["η"] == lr)
         draw_shares(axes, runs[chosen], "initial ρ", "line")
-        axes.set(title=f"{activation}, η = {lr:g}", xlabel="initial spectral radius ρ of $W_{hh}$", ylim=(-0.05, 1.05))
+        axes.set(title=f"{activation}, η = {lr:g}", xlabel="initial spectral radius ρ of W_hh", ylim=(-0.05, 1.05))
         axes.label_outer()
     fig.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig

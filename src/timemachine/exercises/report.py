@@ -2,9 +2,7 @@
 
 import importlib
 import math
-import os
 import pkgutil
-import platform
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -19,7 +17,7 @@ from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError, one_line
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import relative_path, write_figure, write_whole
-from timemachine.run.jobs import Job, in_short, is_setting, print_jobs, rows_of, table_of
+from timemachine.run.jobs import Job, in_short, is_setting, metric_of_jobs, print_jobs, rows_of, table_of
 
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 
@@ -32,7 +30,7 @@ def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
     summary = table_of(jobs)
     write_whole(folder / "summary.csv", summary.to_csv(index=False).encode())
     if exercise == "none":
-        print_jobs(summary)
+        print_jobs(summary, metric_of_jobs(jobs))
         print(f"table         {relative_path(folder / 'summary.csv')}")
     module, frame = module_of(exercise), DataFrame(rows_of(jobs))
     ended, answer = frame[[job.has_ended for job in jobs]], _reference_answer(exercise, frame)
@@ -137,7 +135,7 @@ def grid(jobs: DataFrame) -> str:
 
 
 def effort(jobs: list[Job]) -> str:
-    """Return the number of jobs, their statuses, their duration and the machine."""
+    """Return the number of jobs, their statuses, their duration and their machines."""
     statuses = [job.status for job in jobs]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     ran = [job for job in jobs if job.started and not math.isnan(job.seconds)]
@@ -146,8 +144,7 @@ def effort(jobs: list[Job]) -> str:
     for began, seconds in sorted(spans):
         minutes += max(0.0, began + seconds - max(began, until)) / 60
         until = max(until, began + seconds)
-    cores = f"{os.cpu_count()} cores, {platform.machine()}"
-    return (
-        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one after another. "
-        f"{cores}."
-    )
+    alone = sum(seconds for _, seconds in spans) / 60
+    total = f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {alone:.1f} one after another"
+    machines = dict.fromkeys(job.machine for job in ran if job.machine)
+    return f"{'. '.join(filter(None, [total, '; '.join(machines)]))}."

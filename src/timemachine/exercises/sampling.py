@@ -5,7 +5,6 @@ Shapes: B texts of one length, T characters, V vocabulary, S numbers of a state,
 
 import copy
 import math
-import re
 from typing import Any
 
 import torch
@@ -197,14 +196,14 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the shares of known words and of repetitions, by decoding method."""
     fig, (row,) = panels(1, 2, width=10)
-    labels = [re.sub(r"P\^?(.*)", r"$P^{\1}$", name) for name in (*ALPHAS, GREEDY)]
+    labels = [*ALPHAS, GREEDY]
     for axes, what in zip(row, ("known_words", "repeated"), strict=True):
         values = _values(jobs, what)
-        points_by_place(axes, labels, {"": values[[*ALPHAS, GREEDY]].to_numpy().T})
+        points_by_place(axes, labels, {"": values[labels].to_numpy().T})
         real = values[REAL].mean()
         axes.axhline(real, color=COLOURS[1])
         axes.annotate(f"{REAL} {real:.2g}%", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
-        axes.set(title=MEASURES[what][0], xlabel="drawn from $P^α$, or greedy", ylim=(-3, 103))
+        axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
     return fig
 
 

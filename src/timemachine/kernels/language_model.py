@@ -32,6 +32,8 @@ class FusedRNNLM(RNNLMScratch):
     not called. Raises SettingError for a `backward` that does not support the cell or the activation.
     """
 
+    backwards = ("auto", "fused", "bptt", "autograd")
+
     def __init__(
         self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **network: Any
     ) -> None:

@@ -12,7 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, ModelCheckpoint
 
 from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
@@ -150,6 +150,13 @@ class RunStart(Callback):
 
     def __init__(self, run: Record) -> None:
         self.run = run
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raise SettingError for a tuner in a resumed run: it restores a checkpoint of its own, at step 0."""
+        for callback in trainer.callbacks if self.run.completed_epochs else ():  # type: ignore[attr-defined]
+            if isinstance(callback, LearningRateFinder | BatchSizeFinder):
+                rule = "not in a resumed run, which has its learning rate and batch size; resume without it"
+                raise SettingError(f"callbacks: {type(callback).__name__}: {rule}")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the beginning."""

@@ -6,7 +6,6 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from io import TextIOWrapper
 
 from timemachine.errors import one_line
 
@@ -29,13 +28,6 @@ def printable(text: str) -> str:
 def error_line(error: object) -> str:
     """Return the line that a program prints for an error, which may quote a file of a run's folder."""
     return printable(f"error: {one_line(error)}")
-
-
-def replace_unencodable() -> None:
-    """Print "?" for characters that the encoding of a stream lacks, such as φ in Latin-1, instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a notebook or a test may replace them
-            stream.reconfigure(errors="replace")
 
 
 def print_text(text: str) -> None:

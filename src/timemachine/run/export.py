@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from timemachine.config import Tokens
 from timemachine.kernels.decoding import Array, ArrayStep, Weights
-from timemachine.run.record import ENDED, EXPORT, LAST, OURS, read_summary
+from timemachine.run.record import ENDED, EXPORT, LAST, TRUSTED_CLASSES, read_summary
 from timemachine.sampling import Step
 from timemachine.vocab import Vocab
 
@@ -32,7 +32,9 @@ def load_step(run: Path) -> tuple[Step, Vocab] | None:
             about = {name: json.loads(value) for name, value in file.metadata().items()}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         vocab, arguments = Vocab(about["tokens"], Tokens(about["kind"])), about["hyper_parameters"]
-        is_supported = about["class"] in OURS and arguments["cell"] == "rnn" and arguments["activation"] in ACTIVATIONS
+        is_supported = (
+            about["class"] in TRUSTED_CLASSES and arguments["cell"] == "rnn" and arguments["activation"] in ACTIVATIONS
+        )
         is_current = not (run / LAST).exists() or _is_of_the_end(run, about["summary"]["metrics"])
         if not (is_supported and is_current and _has_shapes(weights, arguments, len(vocab))):
             return None

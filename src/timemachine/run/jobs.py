@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.run.console import print_table, print_text, short
-from timemachine.run.record import ENDED, NOT_FINITE, flat, is_running, read_summary
+from timemachine.run.record import ENDED, NOT_FINITE, flat, is_running, metric_of, read_summary
 from timemachine.run.rows import final_numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+METRIC = "val/perplexity"  # of runs that record no `optimized_metric`
 NUM_SHOWN = 6  # settings that the printed table shows
 FIRST_COLUMNS, LAST_COLUMNS = ["job", "status"], ["message", "folder"]
 SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
@@ -38,6 +39,7 @@ class Job:
     parameters: int | None = None  # number of weights
     seconds: float = math.nan
     started: str = ""
+    machine: str = ""  # its cores
     probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
     corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its name, characters and symbols
 
@@ -62,7 +64,7 @@ def read_job(folder: Path, name: str = "") -> Job:
     """Return the job of a folder, with status `failed` if it has no summary.json or its process was killed."""
     try:
         summary = read_summary(folder)
-        summary["metrics"] = summary["metrics"] or final_numbers(folder)
+        summary["metrics"] = summary["metrics"] or final_numbers(folder, metric_of(summary))
     except SettingError as error:
         return Job(name=name, folder=folder, status="failed", message=str(error))
     if summary["status"] == "running" and not is_running(folder):
@@ -101,7 +103,8 @@ def table_of(jobs: list[Job]) -> "DataFrame":
     """Return the table in summary.csv: the rows of the jobs, without settings that do not vary."""
     from pandas import DataFrame
 
-    table = DataFrame(rows_of(jobs), dtype=object).drop(columns="scale")  # as objects: floats hold missing integers
+    rows = DataFrame(rows_of(jobs), dtype=object)  # as objects: floats hold missing integers
+    table = rows.drop(columns=["scale", "optimized_metric"], errors="ignore")
     ran, read = table[[bool(job.settings) for job in jobs]], table[[bool(job.corpus) for job in jobs]]
     settings = [name for name in table if is_setting(name)]
     settings = [name for name in settings if (read if name in SYMBOLS else ran)[name].map(repr).nunique() > 1]
@@ -137,10 +140,16 @@ def exercise_of(jobs: Iterable[Job]) -> str:
     return names.pop() if len(names) == 1 else "none"
 
 
-def print_jobs(table: "DataFrame") -> None:
-    """Print a line per job: status, perplexities, and the first varied settings; all are in summary.csv."""
+def metric_of_jobs(jobs: Iterable[Job]) -> str:
+    """Return the `optimized_metric` of the jobs, that of the first one that has it."""
+    return next((str(job.settings["optimized_metric"]) for job in jobs if "optimized_metric" in job.settings), METRIC)
+
+
+def print_jobs(table: "DataFrame", metric: str) -> None:
+    """Print a line per job: status, perplexities, `metric`, and the first varied settings; all are in summary.csv."""
     settings = [name for name in table if is_setting(name)]
-    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in table]
+    names = dict.fromkeys(["train/perplexity", "val/perplexity", "test/perplexity", metric])
+    metrics = [name for name in names if name in table]
     cells = table[["job", "status", *settings[:NUM_SHOWN], *metrics]].map(in_short)
     for name in metrics:
         cells[name] = table[name].astype(float).map(short)

@@ -20,7 +20,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoints import name_of
 from timemachine.run.files import write_whole
-from timemachine.run.record import EXPORT, LAST, OURS, parse_summary, read_summary, with_arguments
+from timemachine.run.record import EXPORT, LAST, TRUSTED_CLASSES, parse_summary, read_summary, with_arguments
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
 
@@ -60,7 +60,7 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
         raise
     except Exception as error:  # damaged bytes, or another program's file, raise anything
         raise SettingError(f"{run}: not a run's folder, or damaged: {one_line(error, 200)}") from error
-    if model_class is None and name not in OURS:
+    if model_class is None and name not in TRUSTED_CLASSES:
         rule = f"add model._target_={name} (in Python: model_class) if it is a subclass of RNNLMScratch"
         raise SettingError(f"{run}: its model is of the class {name}; {rule}")
     if model_class is not None and name_of(model_class) != name:
