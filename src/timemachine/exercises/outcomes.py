@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import offset_copy
 from pandas import DataFrame
 
 from timemachine.exercises.drawing import COLOURS, MARKERS
@@ -45,9 +46,18 @@ def counted(learns: Iterable[bool]) -> str:
 
 
 def draw_shares(axes: Axes, runs: DataFrame, by: str, label: str) -> None:
-    """Draw the share of runs that learn against the values of the column `by`: one line per value of `label`."""
+    """Draw the share of runs that learn against the values of the column `by`: one line per value of `label`.
+
+    Each line is shifted by 2 points from the previous one. Ticks are at the values.
+    """
     shares = runs.groupby([label, by], sort=False)["learns"].mean().unstack(label, sort=False).sort_index()
     for number, name in enumerate(shares):
-        axes.plot(shares[name], MARKERS[number] + "-", color=COLOURS[number], label=name, markerfacecolor="none")
+        shift = 2 * (number - (shares.shape[1] - 1) / 2)  # in points, so that equal lines stay visible
+        shifted = offset_copy(axes.transData, axes.figure, x=shift, y=shift, units="points")
+        axes.plot(shares[name], MARKERS[number] + "-", color=COLOURS[number], label=name, markerfacecolor="none",
+                  transform=shifted, clip_on=False)  # fmt: skip
+    axes.set_xticks(shares.index, [f"{value:g}" for value in shares.index])
+    margin = 0.05 * (shares.index[-1] - shares.index[0]) or 1
+    axes.set_xlim(shares.index[0] - margin, shares.index[-1] + margin)
     axes.set_ylabel("share of runs that learn")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
