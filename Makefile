@@ -4,6 +4,7 @@
 # make more-exercises  run the exercises of the next edition and of chapter 10: five hours
 # make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
 # make notebook        execute book.ipynb in place
+# make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
 # make page-kernel     compile the kernel of page.html, which is a part of the repository
@@ -28,7 +29,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook numbers lock
+.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook lab \
+  numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +79,9 @@ lock: .venv/.ready-dev
 
 notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
+
+lab: .venv/.ready$(LOCKS)
+	$(BIN)/python src/lab.py
 
 numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers

@@ -166,16 +166,34 @@ def five_answers() -> str:
     )
 
 
-def answers() -> str:
-    """Return each exercise's question, answer and first figure, with the number of runs and minutes of the sweep."""
-    parts = []
+def effort_of(name: str) -> tuple[str, str]:
+    """Return the number of runs of a reference sweep, and its minutes."""
+    written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
+    ((runs, minutes),) = re.findall(r"^(\d+) runs \(.*\) in ([\d.]+) minutes", written, re.MULTILINE)
+    return runs, minutes
+
+
+def exercises() -> str:
+    """Return a table of all exercises: number, question, setting, minutes and answer."""
+    rows = []
     for name in EXERCISES:
         number, question, text = answer(name)
+        recipe, _, exercise = name.rpartition("/")
+        setting = f"`{exercise}`" + (f" `recipe={recipe}`" if recipe else "")
+        minutes = f"{float(effort_of(name)[1]):.0f}"
+        rows.append([number, f"[{question}](reference/{name}/report.md)", setting, minutes, text])
+    return markdown(["", "question", "`exercise=`", "minutes", "answer"], rows)
+
+
+def reports() -> str:
+    """Return each exercise's question, first figure, and a link to its report."""
+    parts = []
+    for name in EXERCISES:
+        number, question, _ = answer(name)
         written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
-        ((runs, minutes),) = re.findall(r"^(\d+) runs \(.*\) in ([\d.]+) minutes", written, re.MULTILINE)
         figures = [f"![{caption}](reference/{name}/{file})" for caption, file in FIGURE.findall(written)]
-        source = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {runs} runs in {minutes} minutes"
-        parts += [f"### {question}", text, *figures[:1], source]
+        source = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {effort_of(name)[0]} runs"
+        parts += [f"### {question}", *figures[:1], source]
     return "\n\n".join(parts)
 
 
@@ -282,7 +300,7 @@ def speed() -> str:
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them
     "README.md": {"book": book_in_a_line, "answers": five_answers},
-    "sweeps/README.md": {"book": book, "answers": answers},
+    "sweeps/README.md": {"exercises": exercises, "book": book, "reports": reports},
     "sweeps/characters.md": {"characters": characters},
     "sweeps/next_edition.md": {"next_edition": next_edition, "models": next_edition_models},
     "sweeps/speed.md": {"speed": speed},

@@ -25,7 +25,7 @@ def table(jobs: DataFrame) -> DataFrame:
     groups = runs.assign(clipped=runs["clipped_steps"] > 0).groupby(["clipping", "η"], sort=False)
     return DataFrame(
         {
-            "learn": groups["learns"].agg(counted),
+            "beat n-grams": groups["learns"].agg(counted),
             "validation": groups["validation"].agg(estimate),
             "largest norm": groups["norm"].max(),
             "runs clipped": groups["clipped"].sum(),

@@ -62,7 +62,7 @@ def table(jobs: DataFrame) -> DataFrame:
     groups = _runs(jobs).groupby(["activation", "initial ρ", "η", "clipping"], sort=False)
     return DataFrame(
         {
-            "learn": groups["learns"].agg(counted),
+            "beat n-grams": groups["learns"].agg(counted),
             "validation": groups["validation"].agg(estimate),
             "median norm": groups["norm"].median(),
         }

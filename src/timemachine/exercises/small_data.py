@@ -6,13 +6,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.drawing import lines, panels
+from timemachine.exercises.drawing import COLOURS, lines, panels
 
 SETTINGS = ()
 SETUP = """
 Perplexities are window perplexities, as in the book. Each excerpt is a rotation of the text with different training and
 validation parts and a different seed; the tokens are learned from the whole text."""
-CAPTION = "Training and validation perplexity of each excerpt."
+CAPTION = "Training and validation perplexity, one colour per excerpt."
 COLUMNS = {"best_epoch": "best epoch", "best_val/perplexity": "validation, best", "val/perplexity": "validation, last",
            "train/perplexity": "training, last", "best_val/bits_per_byte": "bits per byte, best",
            "val/bits_per_byte": "bits per byte, last"}  # fmt: skip
@@ -37,5 +37,5 @@ def figure(jobs: DataFrame) -> Figure:
             if (path := Path(folder, "metrics.csv")).is_file():
                 epochs = pd.read_csv(path, index_col="epoch")
                 series[f"{name}, from {start:,}"] = dict(epochs[f"{split}/perplexity"])
-    lines(axes, series, ",.1f")
+    lines(axes, series, ",.1f", COLOURS[: len(series) // 2])  # one colour per excerpt
     return fig
