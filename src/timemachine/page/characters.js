@@ -5,7 +5,7 @@ const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
 const counted = (number) => `${number} ${model.noun}${number === 1 ? "" : "s"}`;
 const twoDigits = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const inWords = (number) => (number < 1e6 ? twoDigits.format(number) : number.toPrecision(3));
+const inWords = (number) => (number < 1e4 ? twoDigits.format(number) : number.toPrecision(2).replace("e+", "e"));
 const percent = (p) => (p < 5e-6 ? "< 0.001%" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)}%`);
 
 function create(name, textContent = "", className = "") {
@@ -33,17 +33,17 @@ function tint(colour, share) {
 }
 
 /**
- * Draw the likeliest tokens as rows: token, probability and bar. `actual`: the token of the text, which is marked and
- * moved up to the last row in view. `chances` (V): probabilities for a second, thin bar. The longest bar is full.
+ * Draw the likeliest `count` tokens as buttons: token, probability P (V) and bar; `chances` (V) is a second, thin bar.
+ * `actual`: the token of the text, which is marked and moved up to the last row in view. The longest bar is full.
  */
-function drawBars(element, P, { count, name = "div", actual = null, chances = null }) {
+function drawBars(element, P, chances, actual, count, inView) {
   const order = ranked(P), place = actual === null ? 0 : P.filter((p) => p > P[actual]).length;
-  if (place >= NUM_EXPECTED) order.splice(NUM_EXPECTED - 1, 0, ...order.splice(order.indexOf(actual), 1));
+  if (place >= inView) order.splice(inView - 1, 0, ...order.splice(order.indexOf(actual), 1));
   order.length = Math.min(count, P.length);
   while (element.children.length > order.length) element.lastChild.remove();
-  const newBar = () => Object.assign(create(name, "", "bar"), { innerHTML: BAR });
+  const newBar = () => Object.assign(create("button", "", "bar"), { innerHTML: BAR });
   while (element.children.length < order.length) element.append(newBar());
-  const lengths = order.map((index) => [P[index], chances ? chances[index] : 0]), most = Math.max(...lengths.flat());
+  const lengths = order.map((index) => [P[index], chances[index]]), most = Math.max(...lengths.flat());
   [...element.children].forEach((row, rank) => {
     const index = order[rank], [key, number, track] = row.children, token = model.tokens[index];
     key.textContent = shown(token);
@@ -52,10 +52,9 @@ function drawBars(element, P, { count, name = "div", actual = null, chances = nu
     lengths[rank].forEach((length, bar) => (track.children[bar].style.width = `${(100 * length) / most}%`));
     row.classList.toggle("actual", index === actual);
     row.dataset.index = index;
-    if (name !== "button") return;
     const words = { " ": " (space)", "\n": " (line break)" }[token] ?? "";
-    const chance = chances ? `, written with ${percent(chances[index])}` : "";
     const mark = index === actual ? ", in the text" : "";
-    row.setAttribute("aria-label", `${key.textContent} ${number.textContent}${words}${chance}${mark}`);
+    const said = `${key.textContent} ${number.textContent}${words}, written with ${percent(chances[index])}${mark}`;
+    row.setAttribute("aria-label", said);
   });
 }

@@ -8,13 +8,14 @@ let heatStart = 0; // first token in the map
 
 const short = (number) => (number > MIN_STATE ? String(Number(number.toPrecision(2))) : "0");
 const signed = (number) => number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
+const numUnits = () => model.hiddens(model.noState).length;
 
 function maxAbsolute(vectors) {
   return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), MIN_STATE);
 }
 
 /** Return the value of the strongest colour of states. */
-const maxState = (states) => (model.activation === "tanh" ? 1 : maxAbsolute(states));
+const maxState = (states) => (model.isBounded ? 1 : maxAbsolute(states));
 
 /** Return colours of the page as [red, green, blue]. */
 function colours(...names) {
@@ -27,14 +28,14 @@ function colours(...names) {
  * selected, the others are dimmed. Return the pen, in pixels of the page.
  */
 function drawVectors(target, vectors, columns, most, beneath = 0) {
-  const [paper, plus, minus, ink] = colours("paper", "plus", "minus", "ink"), H = model.numHiddens;
+  const [paper, plus, minus, ink] = colours("paper", "plus", "minus", "ink"), H = numUnits();
   const picture = Object.assign(create("canvas"), { width: columns, height: H }); // one pixel per number
   const pixels = new ImageData(columns, H);
   vectors.forEach((vector, column) => vector.forEach((h, unit) => {
-    const dim = chosen.unit === null || chosen.unit === unit ? 1 : DIM;
-    const share = dim * Math.min(1, Math.abs(h) / most), towards = h < 0 ? minus : plus;
-    const colour = paper.map((part, c) => part + share * (towards[c] - part));
-    pixels.data.set([...colour, 255], 4 * (unit * columns + column));
+    const dim = chosen.unit === null || chosen.unit === unit ? 1 : DIM, towards = h < 0 ? minus : plus;
+    const share = dim * Math.min(1, Math.abs(h) / most), pixel = 4 * (unit * columns + column);
+    for (let c = 0; c < 3; c++) pixels.data[pixel + c] = paper[c] + share * (towards[c] - paper[c]);
+    pixels.data[pixel + 3] = 255;
   }));
   picture.getContext("2d").putImageData(pixels, 0, 0);
   const width = target.clientWidth, height = heightOfUnits(), pen = target.getContext("2d");
@@ -49,8 +50,8 @@ function drawVectors(target, vectors, columns, most, beneath = 0) {
 
 /** Return the height of the map in pixels: at least 4 per unit up to 64 units, and less in a small window. */
 function heightOfUnits() {
-  const perUnit = innerWidth < 960 ? 4 : innerHeight < 900 ? 6 : 8;
-  return Math.min(256, Math.max(96, perUnit * model.numHiddens));
+  const perUnit = innerWidth < 960 || innerHeight < 900 ? 4 : 8;
+  return Math.min(256, Math.max(96, perUnit * numUnits()));
 }
 
 /** Return the number of columns in the map: wide ones, or up to twice as many narrow ones for a long text. */
@@ -70,18 +71,12 @@ function drawLabel(pen, token, x, y, width) {
   pen.restore();
 }
 
-/** Return the rectangle, in the window, of the column after the token at t. */
-function columnBox(t) {
-  const { left, top, width } = canvas.getBoundingClientRect(), step = width / columnsOf();
-  return { left: left + (t - heatStart) * step, top, width: step, height: heightOfUnits() };
-}
-
 /** Draw the states around t, with their tokens below. */
 function drawHeat(t) {
   const columns = columnsOf(), height = heightOfUnits(), step = canvas.clientWidth / columns;
   if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
   heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
-  const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
+  const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns)).map(hiddensOf);
   const states = inView.slice(0, horizon() - heatStart), most = maxState(inView);
   const pen = drawVectors(canvas, states, columns, most, LABEL[model.noun]);
   pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
@@ -92,9 +87,23 @@ function drawHeat(t) {
   pen.strokeRect((t - heatStart) * step, 1, step, height + LABEL[model.noun] - 2);
   document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
   find("dead").hidden = maxAbsolute(reading.states.slice(0, reading.known)) > MIN_STATE;
-  const numUnits = `${model.numHiddens} units`, place = heatStart + states.length;
-  find("dead").textContent = `All ${numUnits} are 0: every ${model.activation === "relu" ? "ReLU" : "unit"} is dead.`;
-  canvas.setAttribute("aria-label", `Heat map: ${numUnits} over the ${states.length} ${model.noun}s up to ${place}`);
+  const units = `${numUnits()} units`, place = heatStart + states.length;
+  find("dead").textContent = `All ${units} are 0: every ${model.activation === "relu" ? "ReLU" : "unit"} is dead.`;
+  canvas.setAttribute("aria-label", `Heat map: ${units} over the ${states.length} ${model.noun}s up to ${place}`);
+}
+
+const hiddensOf = (state) => model.hiddens(state);
+
+/** List the model's units, and show which one colours the text. */
+function drawUnits() {
+  const list = find("unit"), count = numUnits();
+  if (chosen.unit >= count) chosen.unit = null;
+  if (list.options.length !== count + 1) {
+    const units = Array.from({ length: count }, (_, unit) => new Option(`unit ${unit}`, unit));
+    list.replaceChildren(list.firstElementChild, ...units);
+  }
+  list.value = chosen.unit ?? "";
+  find("of-surprise").hidden = chosen.unit !== null;
 }
 
 /** Colour the text by a unit's values; null: by surprise. */
@@ -104,27 +113,10 @@ function showUnit(unit) {
   draw();
 }
 
-/** List the model's units, and show which one colours the text. */
-function drawUnits() {
-  const list = find("unit");
-  if (chosen.unit >= model.numHiddens) chosen.unit = null;
-  if (list.options.length !== model.numHiddens + 1) {
-    const units = Array.from(model.zeros, (_, unit) => new Option(`unit ${unit}`, unit));
-    list.replaceChildren(list.firstElementChild, ...units);
-  }
-  list.value = chosen.unit ?? "";
-  find("of-surprise").hidden = chosen.unit !== null;
-}
-
 find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
-for (const place of document.querySelectorAll("#heat, #cell canvas")) {
-  place.addEventListener("click", ({ clientY }) => {
-    const unit = Math.floor(((clientY - place.getBoundingClientRect().top) / heightOfUnits()) * model.numHiddens);
-    if (unit < model.numHiddens) showUnit(unit); // the tokens are below the units
-  });
-}
-listenToPointer(canvas, (x) => {
-  const { left, width } = canvas.getBoundingClientRect();
-  const t = heatStart + Math.floor(((x - left) / width) * columnsOf());
-  return t < 0 || t > last() ? null : t;
+canvas.addEventListener("click", ({ clientX, clientY }) => {
+  const { left, top, width } = canvas.getBoundingClientRect();
+  const unit = Math.max(0, Math.floor(((clientY - top) / heightOfUnits()) * numUnits()));
+  if (unit < numUnits()) showUnit(unit); // the tokens are below the units
+  choose(Math.max(0, Math.min(heatStart + Math.floor(((clientX - left) / width) * columnsOf()), last())));
 });

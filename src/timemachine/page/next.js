@@ -1,6 +1,6 @@
-// The predictions before and after the chosen token, and how the next token is chosen.
+// The prediction after the chosen token, and how the next token is chosen.
 
-const NUM_BARS = 30, NUM_EXPECTED = 6; // bars after and before the token; the list of the first shows 6 and scrolls
+const NUM_BARS = 30, BARS_IN_VIEW = 6; // the list scrolls
 const CONTEXT = { character: 8, token: 3 }; // tokens of a title
 const SAMPLE = { character: 160, token: 60 }; // tokens of the sample
 
@@ -9,14 +9,11 @@ function source() {
   return uniform((chosen.seed + Math.imul(reading.indices.length, 0x9e3779b1)) | 0);
 }
 
-/** Draw the prediction after the token at t; before the first token, nothing. */
+/** Draw the prediction after the token at t. */
 function drawNext(t) {
   const bars = find("bars"), actual = t < last() ? reading.indices[t + 1] : null;
-  for (const element of [bars, find("after")]) element.style.visibility = t < 0 ? "hidden" : "visible";
-  if (t < 0) return;
   find("after").textContent = `After “${shownText(t)}”`;
-  const chances = model.chances(reading.states[t], chosen.alpha);
-  drawBars(bars, reading.next(t), { count: NUM_BARS, name: "button", chances, actual });
+  drawBars(bars, reading.next(t), model.chances(reading.states[t], chosen.alpha), actual, NUM_BARS, BARS_IN_VIEW);
   const isWithin = /^[\udc80-\udcbf]/u.test(reading.tokens[t + 1] ?? ""); // the next token continues a character
   for (const row of bars.children) {
     const index = Number(row.dataset.index);
@@ -32,29 +29,20 @@ function makeTabStop(bar) {
   for (const row of find("bars").children) row.tabIndex = row === bar ? 0 : -1;
 }
 
-function drawExpected(t) {
-  find("before-it").style.visibility = t ? "visible" : "hidden"; // keep the room, so that nothing below moves
-  if (!t) return;
-  find("before-title").textContent = `Before ${quoted(t)}, after “${shownText(t - 1)}”`;
-  drawBars(find("expected"), reading.expected(t), { count: NUM_EXPECTED, actual: reading.indices[t] });
-}
-
 /** Return the last tokens up to t, in visible form. */
 function shownText(t) {
   const from = Math.max(0, t + 1 - CONTEXT[model.noun]);
   return (from ? "…" : "") + reading.tokens.slice(from, t + 1).map(shown).join("");
 }
 
-function drawSample(t) {
-  const state = reading.states[t];
-  find("sample").textContent = model.continuation(state, SAMPLE[model.noun], Infinity, chosen.alpha, source()).text;
-  find("sampled").textContent = `After “${shownText(t)}” it would write:`;
-}
-
-function drawChoice() {
+function drawChoice(t) {
   find("alpha").disabled = find("seed").disabled = chosen.alpha === null;
   find("alpha-value").textContent = find("alpha").value;
   find("temperature").textContent = (1 / Number(find("alpha").value)).toFixed(2);
+  if (!find("part-choice").open) return;
+  const { text } = model.continuation(reading.states[t], SAMPLE[model.noun], Infinity, chosen.alpha, source());
+  find("sample").textContent = text;
+  find("sampled").textContent = `After “${shownText(t)}” it would write:`;
 }
 
 find("bars").addEventListener("click", ({ target }) => {
@@ -72,6 +60,6 @@ find("bars").addEventListener("keydown", (event) => {
 });
 find("choice").addEventListener("input", () => {
   chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
-  chosen.seed = seedOf(find("seed"));
-  draw();
+  chosen.seed = numberOf(find("seed"));
+  work();
 });

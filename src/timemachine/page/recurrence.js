@@ -1,12 +1,15 @@
-// One step of the recurrence with the values of the chosen token.
+// One step of the recurrence of a plain RNN with the values of the chosen token.
 
 function drawRecurrence(t) {
-  const before = reading.before(t), state = reading.states[t], input = model.fromInput[reading.indices[t]];
-  const fromState = affine(before, model.W_hh, model.zeros), sum = fromState.map((z, unit) => z + input[unit]);
+  find("recurrence").hidden = !model.isPlain;
+  if (!model.isPlain) return;
+  const [{ W_hh }] = model.layers, before = reading.before(t), state = reading.states[t];
+  const input = model.fromInput.h[reading.indices[t]], fromState = affine(before, W_hh, model.zeros);
+  const sum = fromState.map((z, unit) => z + input[unit]);
   const steps = { before, "from-state": fromState, "from-input": input, sum, state };
-  const most = maxAbsolute([...Object.values(steps), ...(model.activation === "tanh" ? [[1]] : [])]);
+  const most = maxAbsolute([...Object.values(steps), ...(model.isBounded ? [[1]] : [])]);
   for (const [name, vector] of Object.entries(steps)) drawVectors(find(name), [vector], 1, most);
-  find("was").textContent = before === model.zeros ? "zero" : `after ${quoted(t - 1)}`;
+  find("was").textContent = t ? `after ${quoted(t - 1)}` : "zero";
   find("is").textContent = `after ${quoted(t)}`;
   find("x").textContent = shown(reading.tokens[t]);
   document.querySelectorAll(".most-of-step").forEach((place) => (place.textContent = short(most)));

@@ -1,129 +1,251 @@
-// The panel that trains a new network in the page, and redraws everything with its weights several times per second.
+// The panel that trains one or two networks in the worker, and redraws everything with the weights that it sends.
 
-const PAUSE = 200; // ms between two drawings during training
-const SMOOTHING = 0.96; // of the running loss
-const MAX_SYMBOLS = 256; // of a text; rarer ones are read as <unk>
-const NUM_POINTS = 500; // of the curve, about
-// network: arguments of its Model. loss: running mean, in nats. curve: `loss` after each update. example: in the box.
-const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], due: 0, example: null };
+const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
+const MIN_OWN = 1_000; // characters
+const BY_HEART = 1.02; // validation perplexity above its lowest, as a factor, from which the page says so
+const kernel = bytes(find("kernel").textContent);
+const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // with SIMD
+// experiment: its name, or null after a change. progress, epochs: messages of the worker. weights: the last ones.
+const training = { experiment: "book", settings: settingsOf(EXPERIMENTS.book), worker: null, on: false };
 
-const isOfPage = () => find("source").value === "page"; // the text is a part of the page
-const trainingText = () => (isOfPage() ? run.text : find("own").value);
-
-/** Return a network for a text, with the page's alphabet or with the text's most frequent symbols. */
-function networkFor(text) {
-  const network = { activation: "tanh", hiddens: Number(find("hiddens").value), window: STEPS };
-  if (isOfPage() && run.kind === "letters") return { ...network, kind: run.kind, tokens: run.tokens, unk: run.unk };
+/** Return the text, its kind and its symbols that the networks read. */
+function alphabetOf({ text }) {
+  if (text === "recall") return { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
+  const own = text === "own", characters = own ? NORMALISE.characters(find("own").value) : run.text;
+  if (!own && run.kind === "letters") return { kind: run.kind, tokens: run.tokens, unk: run.unk, text: characters };
   const counts = new Map();
-  for (const symbol of NORMALISE.characters(text)) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
+  for (const symbol of characters) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
   const symbols = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, MAX_SYMBOLS);
-  return { ...network, kind: "characters", tokens: [run.tokens[run.unk], ...symbols], unk: 0 };
+  return { kind: "characters", tokens: [run.tokens[run.unk], ...symbols], unk: 0, text: characters };
 }
 
-/** Start again with new weights from the seed, and show them. There is no trainer if the text is too short. */
-function newWeights(isShown = chosen.epoch === null) {
-  const text = trainingText(), network = networkFor(text), { tokens, hiddens } = network;
-  const index = new Map(tokens.map((token, place) => [token, place])), seed = seedOf(find("weights-seed"));
-  const indices = Array.from(NORMALISE[network.kind](text), (token) => index.get(token) ?? network.unk);
-  const isLong = indices.length > 2 * STEPS;
-  const trainer = isLong ? new Trainer(Int32Array.from(indices), tokens.length, hiddens, seed) : null;
-  Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length), curve: [] });
-  if (trainer && isShown) showTrained();
-  else drawTraining();
+/** Return the worker's description of the data. */
+function dataOf({ text, batch, window, delay }, alphabet) {
+  if (text === "recall") return { type: "recall", delay, batchSize: batch, valWindows: 512 };
+  const [numTrain, numVal] = splitOf({ text, window }), { tokens, unk } = alphabet;
+  const index = new Map(tokens.map((token, place) => [token, place]));
+  const indices = Int32Array.from(Array.from(alphabet.text, (token) => index.get(token) ?? unk));
+  return { type: "text", indices, V: tokens.length, numSteps: window, batchSize: batch, numTrain, numVal };
 }
 
-function trainOnce() {
-  const radius = find("clip").checked ? Number(find("clip").value) : Infinity;
-  const { loss } = training.trainer.update(Number(find("rate").value), radius);
-  training.loss = training.updates++ ? SMOOTHING * training.loss + (1 - SMOOTHING) * loss : loss;
-  training.curve.push(training.loss);
-}
-
-/** Train for one slice, so that the page answers keys and clicks in between. */
-function trainSlice() {
-  if (!training.on) return;
-  const until = performance.now() + SLICE;
-  do trainOnce(); while (performance.now() < until);
-  if (performance.now() > training.due) {
-    showTrained();
-    training.due = performance.now() + PAUSE;
-  }
-  setTimeout(trainSlice);
-}
-
-/** Read the text with a copy of the current weights, and draw. */
-function showTrained() {
-  const copies = Object.entries(training.trainer.weights).map(([name, weight]) => [name, weight.slice()]);
-  chosen.epoch = null;
-  show(new Model(training.network, Object.fromEntries(copies)), training.on);
+/** Remove the networks that were trained, and show the saved one if one of them was shown. */
+function discard() {
+  training.worker?.terminate();
+  Object.assign(training, { worker: null, on: false, update: 0, ready: null, progress: [], epochs: [], weights: null });
+  report("");
+  if (chosen.network !== null) showEpoch(run.epochs.length - 1);
   drawTraining();
 }
 
-/** Start or stop training, and show the network. */
-function setTraining(on) {
-  training.on = on;
-  showTrained();
-  if (!on) return;
-  const numUnknown = reading.indices.filter((index) => index === model.unk).length;
-  if (numUnknown > reading.indices.length / 2) { // the text is in another script
-    training.replaced = box.value;
-    write(excerpt(0), 0, box.value.length);
-    training.example = box.value;
-    report("An example replaces your text, which has other characters. Ctrl-Z or the saved network brings it back.");
-  }
-  trainSlice();
+/** Start networks with new weights from the seed. */
+function startWorker() {
+  const { networks, data } = training.settings, alphabet = alphabetOf(data), source = find("worker").textContent;
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const worker = new Worker(url);
+  const settings = networks.map((network) => ({ ...network, sigma: SIGMA }));
+  Object.assign(training, { worker, alphabet });
+  worker.onmessage = ({ data: message }) => training.worker === worker && RECEIVE[message.type](message);
+  worker.onerror = ({ message }) => RECEIVE.error({ message });
+  const start = { type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed };
+  worker.postMessage(start);
+  URL.revokeObjectURL(url);
 }
 
-const isDiverged = () => training.updates > 0 && !(training.loss < 1.1 * Math.log(training.network.tokens.length));
+/** Train up to the number of updates in the settings, or twice, three times, … that number. */
+function train(until = null) {
+  if (!canTrain || tooShort()) return drawTraining();
+  stopReplay();
+  pause();
+  if (!training.worker) startWorker();
+  const { updates } = training.settings.data;
+  training.until = until ?? (Math.floor(training.update / updates) + 1) * updates;
+  training.on = true;
+  chosen.network ??= 0;
+  training.worker.postMessage({ type: "run", until: training.until });
+  drawTraining();
+}
+
+function pauseTraining() {
+  training.worker?.postMessage({ type: "pause" });
+}
+
+const RECEIVE = {
+  ready(message) {
+    training.ready = message;
+    drawTraining();
+  },
+  progress(message) {
+    training.progress.push(message);
+    if (training.progress.length > 1000) training.progress = training.progress.filter((_, place) => place % 2);
+    training.update = message.update;
+    drawTraining();
+  },
+  epoch(message) { training.epochs.push(message); },
+  weights(message) {
+    const isFirst = !training.weights;
+    training.weights = message.networks;
+    if (chosen.network === null) return;
+    show(trainedModel(chosen.network));
+    if (isFirst) replaceUnreadable();
+  },
+  paused({ update, reason }) {
+    Object.assign(training, { on: false, update });
+    drawTraining();
+    draw();
+    find("announced").textContent = reason === "diverged" ? "Diverged." : `Training stopped after ${update} updates.`;
+  },
+  error({ message }) {
+    discard();
+    find("trained").textContent = `The training stopped: ${message}.`;
+  },
+};
+
+function trainedModel(place) {
+  const { cell, activation, hiddens } = training.settings.networks[place], { window } = training.settings.data;
+  return new Model({ ...training.alphabet, cell, activation, hiddens, window }, training.weights[place]);
+}
+
+/** Return the text that the shown network was trained on. */
+function trainedText() {
+  if (chosen.network === null) return run.text;
+  return training.alphabet.text || "kabcdefghijabcde ksghiabcdefghijab stdfjcabaghdefab t";
+}
+
+/** Replace the text in the box by an example if the network cannot read most of it. */
+function replaceUnreadable() {
+  if (model.unknown(box.value).length < new Set(model.read(box.value)).size / 2 && training.alphabet.text) return;
+  write(excerpt(0), 0, box.value.length);
+  report("An example replaces your text. Ctrl-Z brings it back.");
+}
+
+const tooShort = () => training.settings.data.text === "own" && find("own").value.length < MIN_OWN;
+const isLost = (place) => {
+  const { diverged } = training.progress.at(-1)?.networks[place] ?? {}, { val } = training.epochs.at(-1)?.networks[place] ?? {};
+  return diverged || !(Number.isFinite(val ?? 0) && (val ?? 0) <= training.alphabet.tokens.length);
+};
+const nameOf = ({ cell, activation, layers, hiddens }) =>
+  `${cell === "rnn" && activation === "relu" ? "ReLU RNN" : cell.toUpperCase()}${layers > 1 && cell === "rnn" ? `, ${layers} layers` : ""}, ${hiddens} units`;
 
 function drawTraining() {
-  const { on, trainer, updates, loss } = training;
-  const action = on ? "❙❙ Pause" : updates ? "Continue" : "Train";
-  Object.assign(find("train"), { textContent: action, ariaLabel: updates || on ? `${action} training` : "Train" });
-  for (const name of ["train", "train-once"]) find(name).disabled = !trainer;
-  find("own-text").hidden = isOfPage();
-  find("trained").textContent = trainer
-    ? `Update ${updates.toLocaleString("en")}: perplexity ${inWords(Math.exp(loss))}`
-    : `The text is too short: training needs more than ${2 * STEPS} characters.`;
-  find("diverged").hidden = !isDiverged();
-  drawCurve();
+  const { on, update, progress, settings, ready } = training, latest = progress.at(-1), isDone = update >= training.until;
+  const action = on ? "❙❙ Pause" : update ? "▶\ufe0e Train longer" : "▶\ufe0e Train";
+  find("train").textContent = on || !update || isDone ? action : "▶\ufe0e Continue";
+  find("train").disabled = !canTrain || tooShort();
+  find("reset").disabled = !training.worker;
+  const epoch = latest && settings.data.text !== "recall" ? `, epoch ${latest.epoch.toFixed(latest.epoch < 10 ? 1 : 0)}` : "";
+  const speed = latest && `, ${latest.seconds.toFixed(1)} s, ${Math.round(latest.charsPerSecond).toLocaleString("en")} characters/s`;
+  if (!canTrain) find("trained").textContent = "This browser has no WebAssembly with SIMD, which the training needs.";
+  else if (tooShort()) find("trained").textContent = `Paste at least ${MIN_OWN.toLocaleString("en")} characters.`;
+  else find("trained").textContent = `Update ${update.toLocaleString("en")}${epoch}${speed ?? ""}`;
+  drawReaders();
+  drawResults();
+  drawCurves();
 }
 
-/** Draw the running perplexity on a logarithmic axis, with lines for guessing and for the page's finished network. */
-function drawCurve() {
-  const target = find("curve"), width = target.clientWidth, height = target.clientHeight, pen = target.getContext("2d");
-  Object.assign(target, { width: width * devicePixelRatio, height: height * devicePixelRatio });
-  pen.scale(devicePixelRatio, devicePixelRatio);
-  const { updates, network, loss } = training, V = network.tokens.length, finished = run.epochs.at(-1).train;
-  const every = Math.ceil(updates / NUM_POINTS), levels = { [`guessing: ${V}`]: V };
-  const curve = training.curve.filter((nats, place) => place % every === 0 && Number.isFinite(nats));
-  const isOfSameKind = run.kind === "letters" && run.activation === "tanh" && !run.weights.embedding;
-  const isComparable = finished && isOfPage() && isOfSameKind && !isDiverged();
-  if (isComparable) levels[`the saved network: ${finished.toFixed(1)}`] = finished;
-  const logs = [...curve, ...Object.values(levels).map(Math.log)];
-  const least = 0.75 * Math.min(...logs), most = 1.05 * Math.max(...logs);
-  const [quiet, bar] = colours("quiet", "bar").map((colour) => `rgb(${colour.join(" ")})`);
-  const y = (nats) => height * Math.max(0, 1 - (nats - least) / (most - least));
-  Object.assign(pen, { font: "13px system-ui, sans-serif", fillStyle: quiet, strokeStyle: quiet, textAlign: "right" });
-  pen.setLineDash([4, 4]);
-  for (const [name, level] of Object.entries(levels)) {
-    pen.strokeRect(-1, y(Math.log(level)), width + 2, 0);
-    pen.fillText(name, width, Math.min(height - 4, y(Math.log(level)) + 14));
+/** List the networks that can read the text, and choose the shown one. */
+function drawReaders() {
+  const names = ["the saved network", ...(training.weights ? training.settings.networks.map(nameOf) : [])];
+  const list = find("reader");
+  if ([...list.options].map(({ text }) => text).join() !== names.join()) {
+    list.replaceChildren(...names.map((name, place) => new Option(name, place ? place - 1 : "")));
   }
-  pen.setLineDash([]);
-  Object.assign(pen, { strokeStyle: bar, lineWidth: 2 });
-  pen.beginPath();
-  curve.forEach((nats, place) => pen.lineTo((width * place * every) / Math.max(1000, updates), y(nats)));
-  pen.stroke();
-  target.setAttribute("aria-label", `Running perplexity over ${updates} updates: now ${inWords(Math.exp(loss))}`);
+  list.value = training.weights ? chosen.network ?? "" : "";
+  list.disabled = names.length === 1;
 }
 
-find("source").firstElementChild.disabled = !run.text;
-if (!run.text) find("source").value = "own";
-find("train").addEventListener("click", () => setTraining(!training.on));
-find("train-once").addEventListener("click", () => [trainOnce(), setTraining(false)]);
-find("reset").addEventListener("click", () => newWeights(true));
-find("learn-settings").addEventListener("input", ({ target }) => {
-  if (!target.matches("#rate, #clip, :invalid")) newWeights(); // the first two apply to the next update
+/** Draw the numbers of each network next to those of train.py, and what they mean. */
+function drawResults() {
+  const { experiment, settings, epochs, ready, update } = training, isRecall = settings.data.text === "recall";
+  const { python, data } = EXPERIMENTS[experiment] ?? {}, latest = epochs.at(-1), said = [];
+  const show = (number) => (Number.isFinite(number) ? inWords(number) : "–");
+  const share = (number) => (Number.isFinite(number) ? `${Math.round(100 * number)}%` : "–");
+  find("scores").replaceChildren(...settings.networks.map((network, place) => {
+    const { train, val, recall } = latest?.networks[place] ?? {}, row = create("tr"), lost = update && isLost(place);
+    const numbers = isRecall ? ["", share(recall)] : [show(train), show(val)];
+    const [first, second] = python?.[place] ?? [], ofPython = isRecall ? share(second) : [first, second].map(show).join(" / ");
+    const name = Object.assign(create("th", nameOf(network), `network-${place}`), { scope: "row" });
+    const parameters = ready ? ready.parameters[place].toLocaleString("en") : "–";
+    const cells = [parameters, ...(lost ? ["diverged", ""] : numbers), Number.isFinite(second) ? ofPython : python ? "diverged" : "–"];
+    row.append(name, ...cells.map((text) => create("td", text)));
+    const lowest = Math.min(...epochs.map(({ networks }) => networks[place].val));
+    if (!lost && val > BY_HEART * lowest && train < val) said.push(
+      `The ${nameOf(network)} learns by heart: its validation perplexity rose from ${show(lowest)} to ${show(val)}.`);
+    return row;
+  }));
+  find("val-name").textContent = isRecall ? "recalled" : "validation";
+  find("expected").textContent = experiment ? EXPERIMENTS[experiment].says : "Your settings.";
+  find("noted").textContent = said.join(" ");
+  find("command").textContent = settings.networks.map((network) => commandOf(network, settings.data)).join("\n");
+}
+
+/** Show the settings that differ from the book's, or all, as fields: a row per setting, a column per network. */
+function drawSettings() {
+  const { networks, data } = training.settings, rows = [], isAll = find("all-settings").checked;
+  const addRow = (name, field, groups, span) => {
+    const isBook = groups.every((group) => group[name] === field.book);
+    if (name === "delay" ? data.text !== "recall" : isBook && !isAll) return;
+    const row = create("tr");
+    row.append(Object.assign(create("th", field.label), { scope: "row" }), create("td", TEXTS[field.book] ?? field.book));
+    groups.forEach((group, place) => {
+      const cell = Object.assign(create("td"), { colSpan: span });
+      cell.append(fieldFor(name, field, group, groups.length > 1 ? `, network ${place + 1}` : ""));
+      row.append(cell);
+    });
+    rows.push(row);
+  };
+  for (const [name, field] of Object.entries(NETWORK)) addRow(name, field, networks, 1);
+  for (const [name, field] of Object.entries(DATA)) addRow(name, field, [data], networks.length);
+  find("settings").replaceChildren(...rows);
+  find("settings-head").hidden = !rows.length;
+  find("as-book").hidden = rows.length > 0;
+  find("compare").checked = networks.length === 2;
+  document.querySelectorAll(".second").forEach((cell) => (cell.hidden = networks.length < 2));
+  find("own-text").hidden = data.text !== "own";
+  for (const button of find("experiments").children) {
+    button.ariaPressed = String(button.dataset.name === training.experiment);
+  }
+}
+
+/** Return a field for one setting, which changes it. */
+function fieldFor(name, field, group, of) {
+  const input = create(field.values ? "select" : "input");
+  if (field.values) input.append(...field.values.map((value) => new Option(TEXTS[value] ?? value, value)));
+  else Object.assign(input, { type: "number", min: field.least, max: field.most, step: field.step, required: true });
+  if (name === "text" && !run.text) input.querySelectorAll("[value=beginning], [value=whole]").forEach((option) => (option.disabled = true));
+  Object.assign(input, { value: group[name], defaultValue: group[name], id: `set-${name}${of.slice(-1)}` });
+  input.setAttribute("aria-label", field.label + of);
+  input.addEventListener("change", () => {
+    group[name] = field.values ? input.value : numberOf(input);
+    training.experiment = null;
+    discard();
+    drawSettings();
+  });
+  return input;
+}
+
+/** Take the settings of an experiment, or others, and forget the networks that were trained. */
+function setUp(experiment, settings = settingsOf(EXPERIMENTS[experiment])) {
+  Object.assign(training, { experiment, settings });
+  discard();
+  drawSettings();
+}
+
+for (const [name, { name: text }] of Object.entries(EXPERIMENTS)) {
+  const button = create("button", text);
+  button.dataset.name = name;
+  button.addEventListener("click", () => [setUp(name), train()]);
+  find("experiments").append(button);
+}
+find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
+find("reset").addEventListener("click", discard);
+find("all-settings").addEventListener("input", drawSettings);
+find("compare").addEventListener("input", ({ target }) => {
+  const { networks: [first], data } = training.settings;
+  setUp(null, { networks: target.checked ? [first, { ...first }] : [first], data });
 });
-newWeights();
+find("own").addEventListener("input", discard);
+find("reader").addEventListener("input", ({ target }) => {
+  if (target.value === "") return showEpoch(run.epochs.length - 1);
+  chosen.network = Number(target.value);
+  show(trainedModel(chosen.network));
+});
