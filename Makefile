@@ -6,6 +6,7 @@
 # make notebook        execute book.ipynb in place
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
+# make page-kernel     compile the kernel of page.html, which is a part of the repository
 # make lint            run ruff and mypy
 # make torture         compare random settings with a plain loop; kill and resume runs and sweeps: 80 minutes on two cores
 # make soak            run hundreds of commands and a long run, and check that memory and files do not grow
@@ -27,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint bench exercises more-exercises how-low notebook numbers lock
+.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -83,6 +84,10 @@ numbers: .venv/.ready-dev$(LOCKS)
 bench: .venv/.ready-dev$(LOCKS)
 	-$(PIP) --no-deps d2l==1.0.3 regex
 	$(BIN)/python -m tests.benchmarks.bench
+
+page-kernel: .venv/.ready$(LOCKS)
+	$(PIP) "$$(grep -o 'ziglang==[0-9.]*' pyproject.toml)"
+	$(BIN)/python -m timemachine.page.build
 
 lint: .venv/.ready-dev$(LOCKS)
 	$(BIN)/ruff check .
