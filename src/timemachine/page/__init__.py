@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "random", "bpe", "cells", "model", "reading", "state", "characters", "text", "strip", "map", "recurrence", "next",
+    "random", "bpe", "cells", "model", "reading", "state", "characters", "text", "strip", "map", "next",
     "play", "epochs", "experiments", "training", "curves", "share", "tour", "page",
 )  # fmt: skip
 WORKER = ("random", "worker")
@@ -159,6 +159,7 @@ def _encode_weights(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
 def fill(title: str, run: dict[str, Any]) -> bytes:
     """Fill the template with the title and the run as JSON, escaped so that they cannot close an HTML element."""
     folder = Path(__file__).parent
+    run = run | {"experiments": json.loads((folder / "experiments.json").read_text(encoding="utf-8"))}
     template, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css"))
     script, worker = (
         "".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, WORKER)

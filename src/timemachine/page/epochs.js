@@ -1,8 +1,8 @@
-// The slider over the saved epochs. They are replayed once, unless the page is used before.
+// The slider over the saved epochs, and their replay.
 
 const EPOCH_TIME = 1400; // ms per epoch in the replay
-const NUM_JUDGED = 200; // letters that are written to describe an epoch
-const replay = { on: false, timer: 0 };
+const NUM_JUDGED = 400; // letters that are written to describe an epoch
+let replaying = 0; // the timer of the replay, or 0
 
 /** Return the model with the weights after a saved epoch. */
 function savedModel(place) {
@@ -13,53 +13,46 @@ function savedModel(place) {
 
 /** Read the text again with the weights after a saved epoch. */
 function showEpoch(place) {
-  chosen.epoch = place;
-  chosen.network = null;
+  Object.assign(chosen, { epoch: place, network: null });
   show(savedModel(place));
   drawReaders();
 }
 
 function drawEpoch() {
-  const { epoch, train, val } = run.epochs[chosen.epoch], isSaved = chosen.network === null;
+  const { epoch, train, val } = run.epochs[chosen.epoch];
   const perplexities = [train?.toFixed(2), val && `in validation ${val.toFixed(2)}`].filter(Boolean).join(", ");
-  const when = epoch ? `after epoch ${epoch}` : "random weights";
-  find("epochs").hidden = run.epochs.length < 2 || !isSaved;
+  const said = (epoch ? `after epoch ${epoch}` : "random weights") + (perplexities && `: perplexity ${perplexities}`);
+  find("epochs").hidden = run.epochs.length < 2 || chosen.network !== null;
   find("epoch").value = chosen.epoch;
-  find("epoch-said").textContent = when + (perplexities && `: perplexity ${perplexities}`);
-  find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
+  find("epoch-said").textContent = said;
+  find("epoch").setAttribute("aria-valuetext", said);
 }
 
-/** Describe what a network has learned, from the words of a text that it writes. */
+/** Describe what the network has learned, from the words of a text that it writes. */
 function learned() {
-  const { text } = model.continuation(model.noState, NUM_JUDGED, Infinity, 1, uniform(0)), words = text.trim().split(/ +/);
+  const { text } = model.continuation(model.noState, NUM_JUDGED, Infinity, 1, uniform(0)), words = text.split(/ +/);
   const known = new Set(run.text.split(" ")), share = words.filter((word) => known.has(word)).length / words.length;
-  if (!run.epochs[chosen.epoch].epoch) return "random weights, so it guesses";
-  if (words.length < NUM_JUDGED / 12) return "it has learned which letters are frequent";
-  if (share < 0.25) return "it has learned spaces";
-  return share < 0.45 ? "it writes short words" : "most of its words are in the text";
+  if (text.split(" ").length < NUM_JUDGED / 10) return "it guesses";
+  if (share < 0.3) return "it has learned spaces";
+  return share < 0.5 ? "it has learned short words" : "most of its words are English";
 }
 
 /** Show the saved epochs in order. A key, a pointer, a link or the button ends this with the last epoch. */
-function startReplay() {
-  if (run.epochs.length < 2 || reducedMotion.matches) return;
-  replay.on = true;
-  const showFrom = (place) => {
-    showEpoch(place);
-    const { epoch } = run.epochs[place];
-    find("replay-said").textContent = `${epoch ? `Epoch ${epoch}` : "Before training"}${run.kind === "letters" ? `: ${learned()}` : ""}`;
-    if (place < run.epochs.length - 1) replay.timer = setTimeout(showFrom, EPOCH_TIME, place + 1);
-    else replay.timer = setTimeout(stopReplay, 2 * EPOCH_TIME);
-  };
+function replayFrom(place) {
+  const { epoch } = run.epochs[place], isLast = place === run.epochs.length - 1;
+  showEpoch(place);
+  const said = run.kind === "letters" ? `: ${learned()}` : "";
+  find("replay-said").textContent = `${epoch ? `Epoch ${epoch}` : "Before training"}${said}.`;
   find("replay").hidden = false;
-  showFrom(0);
+  replaying = isLast ? setTimeout(stopReplay, 3 * EPOCH_TIME) : setTimeout(replayFrom, EPOCH_TIME, place + 1);
 }
 
 function stopReplay() {
-  if (!replay.on) return;
-  clearTimeout(replay.timer);
-  replay.on = false;
+  if (!replaying) return;
+  clearTimeout(replaying);
+  replaying = 0;
   find("replay").hidden = true;
-  if (chosen.network === null && chosen.epoch < run.epochs.length - 1) showEpoch(run.epochs.length - 1);
+  if (chosen.epoch < run.epochs.length - 1) showEpoch(run.epochs.length - 1);
 }
 
 for (const name of ["pointerdown", "keydown", "hashchange"]) addEventListener(name, stopReplay, { capture: true });

@@ -1,10 +1,10 @@
-// The experiments: settings of one or two networks and of their data, as they differ from the book's, and the command
-// that repeats them with train.py.
+// Settings of one or two networks and of their data, and the command that repeats a training with train.py. The
+// experiments of experiments.json have the settings that differ from the book's.
 
 const choice = (label, ...values) => ({ label, values, book: values[0], accepts: (value) => values.includes(value) });
-const number = (label, book, least, most, step = "any") => ({
-  label, book, least, most, step,
-  accepts: (value) => value >= least && value <= most && (step === "any" || Number.isInteger(value)),
+const number = (label, book, min, max, step = "any") => ({
+  label, book, attributes: { type: "number", min, max, step, required: true },
+  accepts: (value) => value >= min && value <= max && (step === "any" || Number.isInteger(value)),
 });
 const NETWORK = { // settings of a network, in the order in which they are shown
   cell: choice("cell", "rnn", "gru", "lstm"),
@@ -13,7 +13,7 @@ const NETWORK = { // settings of a network, in the order in which they are shown
   hiddens: number("hidden units", 32, 1, 256, 1),
   optimizer: choice("optimizer", "sgd", "adamw"),
   rate: number("learning rate", 1, 1e-6, 100),
-  inputFactor: number("factor of the input weights' rate", 1, 0, 1000),
+  inputFactor: number("rate of the input weights, as a factor", 1, 0, 1000),
   radius: number("clipping radius (0: none)", 1, 0, 1000),
   sigmaXh: number("initial scale of the input weights", 0.01, 0, 10),
   sigmaHh: number("initial scale of the recurrent weights", 0.01, 0, 10),
@@ -26,90 +26,49 @@ const DATA = { // settings of the data, and of the training
   updates: number("updates", 1000, 1, 20_000, 1),
   seed: number("seed", 0, 0, 2 ** 32 - 1, 1),
 };
-const TEXTS = { beginning: `beginning of ${run.title}`, whole: run.title, recall: "letters to remember", own: "my own" };
-const SIGMA = 0.01; // initial scale of all weights, unless a setting says otherwise
-const NUM_TRAIN = 10_000, NUM_VAL = 5_000, NUM_TRAIN_WHOLE = 150_000; // windows of the book, and of the whole text
-const EVALUATE_EVERY = 100; // updates, as in worker.js
-const MANY = { optimizer: "adamw", rate: 0.008 }, LONG = { text: "whole", batch: 32 };
-const RECALL = { optimizer: "adamw", rate: 0.004, sigmaXh: 1 };
+const TEXTS = { beginning: `beginning of ${run.title}`, whole: `all of ${run.title}`, recall: "letters to remember", own: "my own" };
+const SIGMA = 0.01; // initial scale of weights without a setting of their own
+const BOOK_SPLIT = [10_000, 5_000], MOST_TRAIN = 150_000; // windows for training and validation
+const EVALUATE_EVERY = 100; // updates, at least, as in worker.js
 
-// python: training and validation perplexity, or recalled letters, of the commands (tests/page/test_experiments.py).
-const EXPERIMENTS = {
-  book: {
-    name: "The book's experiment", networks: [{}], data: {}, python: [[6.24, 7.31]],
-    says: "100 epochs, as in section 9.5. The validation perplexity falls from 28, which is guessing, to about 7.3.",
-  },
-  gates: {
-    name: "RNN against GRU", data: LONG, python: [[5.23, 5.04], [4.58, 4.5]],
-    networks: [{ ...MANY, hiddens: 128 }, { ...MANY, cell: "gru", hiddens: 72 }],
-    says: "A GRU with as many parameters, 24,000, is clearly better. Is it the gates?",
-  },
-  inputs: {
-    name: "… with larger input weights", data: LONG, python: [[4.65, 4.6], [4.55, 4.47]],
-    networks: [
-      { ...MANY, hiddens: 128, rate: 0.004, sigmaXh: 2 }, { ...MANY, cell: "gru", hiddens: 72, sigmaXh: 0.3 },
-    ],
-    says: "Input weights that start larger, for both at their best of four scales: most of the GRU's lead is gone.",
-  },
-  clipping: {
-    name: "Without clipping", data: { updates: 500 }, python: [[NaN, NaN], [6.09, 7.61]],
-    networks: [{ rate: 5, radius: 0 }, { rate: 5, radius: 0.5 }],
-    says: "At a learning rate of 5 the RNN diverges without clipping. With a radius of 0.5 it learns.",
-  },
-  relu: {
-    name: "ReLU", data: { updates: 500 }, python: [[NaN, NaN], [7.76, 8.19]],
-    networks: [{ activation: "relu", sigmaHh: 0.17, radius: 0 }, { activation: "relu", sigmaHh: 0.17 }],
-    says: "A ReLU state can grow with every letter, and its gradient too: with recurrent weights of ordinary size it needs clipping.",
-  },
-  recall: {
-    name: "Remember a letter", data: { text: "recall", batch: 32 }, python: [[NaN, 0.2], [NaN, 1]],
-    networks: [{ ...RECALL, hiddens: 128 }, { ...RECALL, cell: "gru", hiddens: 72 }],
-    says: "After a space, the letter 16 places back comes again. The GRU learns to keep it, the RNN hardly does.",
-  },
-};
-
-/** Return the settings of an experiment, complete: { networks, data }. */
-function settingsOf({ networks, data }) {
+/** Return the settings of an experiment with the book's for those that it lacks: { networks, data }. */
+function settingsOf({ networks, data = {} }) {
   const complete = (fields, settings) =>
     Object.fromEntries(Object.entries(fields).map(([name, { book }]) => [name, settings[name] ?? book]));
   return { networks: networks.map((network) => complete(NETWORK, network)), data: complete(DATA, data) };
 }
 
-const numLetters = (window) => run.text.length - window;
-const splitOf = ({ text, window }) => { // numbers of windows; a short text is split 90 to 5
-  if (text === "own") return [null, null];
-  const num = text === "whole" ? Math.min(NUM_TRAIN_WHOLE, numLetters(window) - NUM_VAL) : NUM_TRAIN;
-  return num + NUM_VAL <= numLetters(window) && num > 0 ? [num, NUM_VAL] : [null, null];
-};
+/** Return the numbers of windows for training and validation; null: 90 and 5% of a text that has too few. */
+function splitOf({ text, window }) {
+  const [train, val] = BOOK_SPLIT, most = run.text.length - window - val;
+  if (text === "own" || most < train) return [null, null];
+  return [text === "whole" ? Math.min(MOST_TRAIN, most) : train, val];
+}
 
 /** Return the command that trains a network with train.py. */
-function commandOf(network, data) {
-  const { cell, layers, optimizer } = network, words = ["python train.py"], [train, val] = splitOf(data);
-  const add = (name, value, book) => value !== book && words.push(`${name}=${value}`);
-  if (optimizer !== "sgd") words.push(`model=regularized model.optimizer=${optimizer}`);
-  add("model.cell", cell === "rnn" && layers > 1 ? "deep_rnn" : cell, "rnn");
-  if (cell === "rnn" && layers > 1) words.push(`model.layers=${layers}`);
+function commandOf({ cell, layers, ...network }, { text, ...data }) {
+  const words = ["python train.py"], isDeep = cell === "rnn" && layers > 1, [numTrain, numVal] = splitOf({ text, ...data });
+  const add = (name, value, usual) => value !== usual && words.push(`${name}=${value ?? "null"}`);
+  if (network.optimizer !== "sgd") words.push(`model=regularized model.optimizer=${network.optimizer}`);
+  add("model.cell", isDeep ? "deep_rnn" : cell, "rnn");
+  if (isDeep) words.push(`model.layers=${layers}`);
   if (cell === "rnn") add("model.activation", network.activation, "tanh");
   add("model.hiddens", network.hiddens, 32);
   add("model.lr", network.rate, 1);
   add("model.input_lr_factor", network.inputFactor, 1);
-  add("trainer.gradient_clip_val", network.radius || "null", 1);
+  add("trainer.gradient_clip_val", network.radius || null, 1);
   add("model.sigma_xh", network.sigmaXh, SIGMA);
   add("model.sigma_hh", network.sigmaHh, SIGMA);
-  words.push(...{ recall: ["data.corpus=recall"], own: ["data.corpus=my_text.txt data.tokens=characters"] }[data.text] ?? run.overrides);
-  if (data.text === "recall") add("data.delay", data.delay, 16);
-  else {
-    add("data.num_steps", data.window, 32);
-    add("data.num_train", train ?? "null", NUM_TRAIN);
-    add("data.num_val", val ?? "null", NUM_VAL);
-  }
+  if (text === "recall") words.push("data.corpus=recall");
+  else words.push(...(text === "own" ? ["data.corpus=my_text.txt", "data.tokens=characters"] : run.overrides));
   add("data.batch_size", data.batch, 1024);
+  if (text === "recall") add("data.delay", data.delay, 16);
+  else add("data.num_steps", data.window, 32);
+  if (text !== "recall") [["train", numTrain], ["val", numVal]].forEach(([name, num], i) => add(`data.num_${name}`, num, BOOK_SPLIT[i]));
   add("seed", data.seed, 0);
-  const epochs = data.updates / Math.ceil(NUM_TRAIN / data.batch);
-  if (data.text === "beginning" && Number.isInteger(epochs)) add("trainer.max_epochs", epochs, 100);
-  else {
-    words.push(`trainer.max_epochs=-1 trainer.max_steps=${data.updates} trainer.check_val_every_n_epoch=null`);
-    words.push(`trainer.val_check_interval=${Math.min(EVALUATE_EVERY, data.updates)}`);
-  }
+  const epochs = data.updates / Math.ceil(BOOK_SPLIT[0] / data.batch);
+  if (text === "beginning" && Number.isInteger(epochs)) add("trainer.max_epochs", epochs, 100);
+  else words.push(`trainer.max_epochs=-1 trainer.max_steps=${data.updates} trainer.check_val_every_n_epoch=null`,
+    `trainer.val_check_interval=${Math.min(EVALUATE_EVERY, data.updates)}`);
   return words.join(" ");
 }

@@ -23,13 +23,13 @@ function work() {
 
 /** Read the text with another model. */
 function show(other) {
-  const isOtherText = other.noun !== model.noun || other.kind !== model.kind;
+  const isOther = other.noun !== model.noun;
   pause();
   model = other;
   reading = new Reading(model);
   reading.take(box.value);
   play.blank = false;
-  if (isOtherText) chosen.place = last();
+  if (isOther) chosen.place = last();
   drawModel();
   drawUnread();
   work();
@@ -40,7 +40,7 @@ function drawModel() {
   document.querySelectorAll(".noun").forEach((place) => (place.textContent = model.noun));
   document.querySelectorAll(".phi").forEach((place) => (place.textContent = model.activation));
   document.body.classList.toggle("tokens", model.noun === "token");
-  drawUnits();
+  find("plain").hidden = !model.isPlain;
   drawEpoch();
 }
 
@@ -54,10 +54,7 @@ function draw() {
     drawChosen(t);
     drawHeat(t);
     drawPlay();
-    drawChoice(t);
-    if (!find("part-step").open) return;
-    drawRecurrence(t);
-    drawNext(t);
+    if (find("part-next").open) drawNext(t);
   }));
 }
 
@@ -78,13 +75,14 @@ function start() {
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", draw);
   document.querySelector("main").hidden = false;
   drawModel();
-  setUp(run.text ? "book" : "recall");
+  setUp(run.experiments.at(run.text ? 0 : -1));
+  drawChoice();
   if (restore()) return;
   update();
   reading.advance();
   const surprises = reading.surprises.slice(0, NUM_GHOST);
   choose(Math.max(1, surprises.indexOf(Math.max(...surprises.slice(1))))); // a surprise that can be explained
-  startReplay();
+  if (run.epochs.length > 1 && !reducedMotion.matches) replayFrom(0);
 }
 
 start();

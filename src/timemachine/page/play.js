@@ -10,9 +10,9 @@ const horizon = () => (play.blank ? Math.min(reading.known, at() + 1) : reading.
 /** Show the token at t and its state, and nothing after it. */
 function showUpTo(t) {
   reading.advance();
-  chosen.place = t;
+  chosen.place = Math.max(0, Math.min(t, last()));
   play.blank = t < last();
-  if (t === last()) pause();
+  if (!play.blank) pause();
   draw();
 }
 
@@ -24,18 +24,15 @@ function pause() {
 
 function togglePlay() {
   if (play.on) return [pause(), draw()];
-  stopReplay();
   if (training.on) pauseTraining();
-  let t = at() === last() ? 0 : at() + 1; // from the beginning
   play.on = true;
-  showUpTo(t);
-  play.timer = setInterval(() => showUpTo(++t), BEAT);
+  play.timer = setInterval(() => showUpTo(at() + 1), BEAT);
+  showUpTo(at() === last() ? 0 : at() + 1); // from the beginning
 }
 
-/** Read one more token, or go back by one. */
 function stepBy(step) {
   pause();
-  showUpTo(Math.max(0, Math.min(at() + step, last())));
+  showUpTo(at() + step);
 }
 
 function drawPlay() {

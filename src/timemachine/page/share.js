@@ -9,16 +9,13 @@ const groupsOf = ({ networks, data }) =>
 
 /** Return the state of the page as the part of a link after #. */
 function linkOf() {
-  const { experiment, settings, update } = training, { epoch } = run.epochs[chosen.epoch], own = find("own").value;
-  const state = new URLSearchParams({ text: box.value, at: at(), experiment: experiment ?? "book" });
+  const { settings, update } = training, { epoch } = run.epochs[chosen.epoch], own = find("own").value;
+  const state = new URLSearchParams({ text: box.value, at: at(), networks: settings.networks.length });
+  for (const [group, fields, beginning] of groupsOf(settings)) {
+    for (const [name, { book }] of Object.entries(fields)) if (group[name] !== book) state.set(beginning + name, group[name]);
+  }
   if (chosen.network !== null) state.set("network", chosen.network);
   else if (epoch !== null) state.set("epoch", epoch);
-  state.set("networks", settings.networks.length);
-  for (const [group, fields, beginning] of groupsOf(settings)) {
-    for (const [name, { book }] of Object.entries(fields)) {
-      if (group[name] !== book || !experiment) state.set(beginning + name, group[name]);
-    }
-  }
   if (update) state.set("trained", update);
   if (settings.data.text === "own" && own.length <= MAX_SHARED) state.set("own", own);
   return state;
@@ -26,7 +23,7 @@ function linkOf() {
 
 /** Return the settings of a link; those that it lacks or that are not valid are the book's. */
 function settingsFrom(state) {
-  const settings = settingsOf({ networks: state.get("networks") === "2" ? [{}, {}] : [{}], data: {} });
+  const settings = settingsOf({ networks: state.get("networks") === "2" ? [{}, {}] : [{}] });
   for (const [group, fields, beginning] of groupsOf(settings)) {
     for (const [name, { values, accepts }] of Object.entries(fields)) {
       const typed = state.get(beginning + name), value = values ? typed : Number(typed || NaN);
@@ -38,22 +35,21 @@ function settingsFrom(state) {
 
 /** Show the state of the page's address, and train up to its update. Return whether it has one. */
 function restore() {
-  const state = new URLSearchParams(location.hash.slice(1)), whole = (name) => Number(state.get(name) || NaN);
+  const state = new URLSearchParams(location.hash.slice(1));
+  const whole = (name, accepts) => [Number(state.get(name) || NaN)].find((value) => Number.isInteger(value) && accepts(value));
   if (!state.has("text")) return false;
   box.value = state.get("text").slice(0, box.maxLength);
   find("own").value = (state.get("own") ?? "").slice(0, MAX_SHARED);
-  const name = Object.hasOwn(EXPERIMENTS, state.get("experiment") ?? "") ? state.get("experiment") : "book";
-  const settings = settingsFrom(state), isSame = JSON.stringify(settings) === JSON.stringify(settingsOf(EXPERIMENTS[name]));
-  setUp(isSame ? name : null, settings);
+  const settings = settingsFrom(state), isSame = (other) => JSON.stringify(settingsOf(other)) === JSON.stringify(settings);
+  setUp(run.experiments.find(isSame) ?? null, settings);
+  const epoch = run.epochs.findIndex((saved) => saved.epoch === Number(state.get("epoch") ?? NaN));
+  showEpoch(epoch >= 0 ? epoch : run.epochs.length - 1);
   update();
-  const epoch = run.epochs.findIndex((saved) => saved.epoch === whole("epoch"));
-  if (epoch >= 0) showEpoch(epoch);
   reading.advance();
-  if (Number.isInteger(whole("at")) && whole("at") >= 0 && whole("at") <= last()) choose(whole("at"));
-  if (Number.isInteger(whole("trained")) && DATA.updates.accepts(whole("trained"))) {
-    if (state.has("network")) chosen.network = Math.min(whole("network") || 0, settings.networks.length - 1);
-    train(whole("trained"));
-  }
+  choose(whole("at", (t) => t >= 0 && t <= last()) ?? last());
+  const trained = whole("trained", DATA.updates.accepts), network = whole("network", (place) => place in settings.networks);
+  if (network !== undefined) chosen.network = network;
+  if (trained) train(trained);
   return true;
 }
 
@@ -62,9 +58,9 @@ find("copy").addEventListener("click", async () => {
   const isCut = training.settings.data.text === "own" && find("own").value.length > MAX_SHARED;
   history.replaceState(null, "", `#${linkOf()}`);
   const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
-  const trained = training.update ? `, and trains ${training.update.toLocaleString("en")} updates again` : "";
-  const lacks = isCut ? ` It lacks your training text, which has more than ${MAX_SHARED} characters.` : "";
-  find("copied").textContent = `${isCopied ? "Copied" : "In the address bar"}: the link restores text and settings${trained}.${lacks}`;
+  const trained = training.update ? `, and trains ${grouped(training.update)} updates again` : "";
+  const lacks = isCut ? ` It lacks your training text, which has more than ${grouped(MAX_SHARED)} characters.` : "";
+  find("copied").textContent = `${isCopied ? "Copied" : "In the address bar"}: restores text and settings${trained}.${lacks}`;
 });
 find("copy-command").addEventListener("click", async () => {
   const isCopied = await navigator.clipboard?.writeText(find("command").textContent).then(() => true, () => false);

@@ -3,9 +3,8 @@
 const SLICE = 12; // ms of work between two drawings, so that the page answers keys
 const find = (id) => document.getElementById(id);
 const run = JSON.parse(find("run").textContent);
-// place: index of a token. alpha null: greedy. unit null: colours are surprise. network: the trained one that reads, or
-// null: the saved one, after the saved epoch.
-const chosen = { place: 0, unit: null, alpha: 2, seed: 0, network: null, epoch: run.epochs.length - 1 };
+// place: index of a token. alpha null: greedy. network: the trained one that reads, or null: the saved one, after `epoch`.
+const chosen = { place: 0, alpha: 2, seed: 0, network: null, epoch: run.epochs.length - 1 };
 let model = savedModel(chosen.epoch), reading = new Reading(model);
 
 /** Return the number in a field; while it has another value than the field accepts, the last one. */

@@ -1,4 +1,4 @@
-// The tokens of the text, on colours of surprise or of a unit's values, with bars for the gradient. One is chosen here.
+// The tokens of the text on colours of surprise, with bars for the gradient. One is chosen here.
 
 const MAX_BITS = 8; // surprise of the strongest colour
 const MAX_GRADIENT = 100; // earlier states whose gradient is shown
@@ -8,7 +8,6 @@ const strip = find("strip");
 function drawStrip() {
   while (strip.children.length > reading.known) strip.lastChild.remove();
   while (strip.children.length < reading.known) strip.append(create("span"));
-  const most = chosen.unit === null ? null : maxState(reading.states.slice(0, reading.known));
   [...strip.children].forEach((span, t) => {
     const token = reading.tokens[t], isAhead = play.blank && t > at();
     const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // a line may end here
@@ -16,10 +15,7 @@ function drawStrip() {
     if (span.textContent !== text) span.textContent = text;
     const marks = { named: text.startsWith("U+"), unknown: !model.index.has(token), ahead: isAhead };
     for (const [mark, isOn] of Object.entries(marks)) span.classList.toggle(mark, isOn);
-    const h = reading.states[t][chosen.unit];
-    let background = tint("hot", reading.surprises[t] / MAX_BITS);
-    if (chosen.unit !== null) background = tint(h < 0 ? "minus" : "plus", Math.abs(h) / most);
-    if (isAhead) background = "none";
+    const background = isAhead ? "none" : tint("hot", reading.surprises[t] / MAX_BITS);
     if (span.dataset.background !== background) span.style.backgroundColor = span.dataset.background = background;
   });
 }

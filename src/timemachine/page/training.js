@@ -3,57 +3,55 @@
 const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
 const MIN_OWN = 1_000; // characters
 const BY_HEART = 1.02; // validation perplexity above its lowest, as a factor, from which the page says so
+const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
 const kernel = bytes(find("kernel").textContent);
-const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // with SIMD
-// experiment: its name, or null after a change. progress, epochs: messages of the worker. weights: the last ones.
-const training = { experiment: "book", settings: settingsOf(EXPERIMENTS.book), worker: null, on: false };
+const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
+// experiment: null after a change of its settings. progress, epochs: messages of the worker. weights: the last ones.
+const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
 
-/** Return the text, its kind and its symbols that the networks read. */
+/** Return the text that networks train on, its kind and its symbols. */
 function alphabetOf({ text }) {
-  if (text === "recall") return { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
-  const own = text === "own", characters = own ? NORMALISE.characters(find("own").value) : run.text;
-  if (!own && run.kind === "letters") return { kind: run.kind, tokens: run.tokens, unk: run.unk, text: characters };
+  if (text === "recall") return RECALL;
+  const { kind, tokens, unk } = run, isOwn = text === "own";
+  const characters = isOwn ? NORMALISE.characters(find("own").value) : run.text;
+  if (!isOwn && kind === "letters") return { kind, tokens, unk, text: characters };
   const counts = new Map();
   for (const symbol of characters) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
   const symbols = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, MAX_SYMBOLS);
-  return { kind: "characters", tokens: [run.tokens[run.unk], ...symbols], unk: 0, text: characters };
+  return { kind: "characters", tokens: [tokens[unk], ...symbols], unk: 0, text: characters };
 }
 
 /** Return the worker's description of the data. */
-function dataOf({ text, batch, window, delay }, alphabet) {
+function dataOf({ text, batch, window, delay }, { tokens, unk, text: characters }) {
   if (text === "recall") return { type: "recall", delay, batchSize: batch, valWindows: 512 };
-  const [numTrain, numVal] = splitOf({ text, window }), { tokens, unk } = alphabet;
-  const index = new Map(tokens.map((token, place) => [token, place]));
-  const indices = Int32Array.from(Array.from(alphabet.text, (token) => index.get(token) ?? unk));
+  const [numTrain, numVal] = splitOf({ text, window }), index = new Map(tokens.map((token, place) => [token, place]));
+  const indices = Int32Array.from(Array.from(characters, (token) => index.get(token) ?? unk));
   return { type: "text", indices, V: tokens.length, numSteps: window, batchSize: batch, numTrain, numVal };
 }
 
-/** Remove the networks that were trained, and show the saved one if one of them was shown. */
-function discard() {
+/** Take the settings of an experiment, or others, and remove the networks that were trained. */
+function setUp(experiment, settings = settingsOf(experiment)) {
   training.worker?.terminate();
-  Object.assign(training, { worker: null, on: false, update: 0, ready: null, progress: [], epochs: [], weights: null });
-  report("");
+  Object.assign(training, { experiment, settings, worker: null, on: false, update: 0, until: 0, ready: null });
+  Object.assign(training, { progress: [], epochs: [], weights: null, alphabet: null, message: "" });
   if (chosen.network !== null) showEpoch(run.epochs.length - 1);
+  drawSettings();
   drawTraining();
 }
 
-/** Start networks with new weights from the seed. */
 function startWorker() {
-  const { networks, data } = training.settings, alphabet = alphabetOf(data), source = find("worker").textContent;
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  const worker = new Worker(url);
-  const settings = networks.map((network) => ({ ...network, sigma: SIGMA }));
+  const { networks, data } = training.settings, alphabet = alphabetOf(data);
+  const url = URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" }));
+  const worker = new Worker(url), settings = networks.map((network) => ({ ...network, sigma: SIGMA }));
   Object.assign(training, { worker, alphabet });
   worker.onmessage = ({ data: message }) => training.worker === worker && RECEIVE[message.type](message);
-  worker.onerror = ({ message }) => RECEIVE.error({ message });
-  const start = { type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed };
-  worker.postMessage(start);
-  URL.revokeObjectURL(url);
+  worker.onerror = RECEIVE.error;
+  worker.postMessage({ type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed });
 }
 
-/** Train up to the number of updates in the settings, or twice, three times, … that number. */
+/** Train up to an update, by default up to the next multiple of the number in the settings. */
 function train(until = null) {
-  if (!canTrain || tooShort()) return drawTraining();
+  if (!canTrain || isTooShort()) return;
   stopReplay();
   pause();
   if (!training.worker) startWorker();
@@ -65,78 +63,70 @@ function train(until = null) {
   drawTraining();
 }
 
-function pauseTraining() {
-  training.worker?.postMessage({ type: "pause" });
-}
+const pauseTraining = () => training.worker.postMessage({ type: "pause" });
+const isTooShort = () => training.settings.data.text === "own" && find("own").value.length < MIN_OWN;
 
 const RECEIVE = {
-  ready(message) {
-    training.ready = message;
-    drawTraining();
-  },
+  ready: (message) => (training.ready = message),
   progress(message) {
     training.progress.push(message);
     if (training.progress.length > 1000) training.progress = training.progress.filter((_, place) => place % 2);
     training.update = message.update;
     drawTraining();
   },
-  epoch(message) { training.epochs.push(message); },
-  weights(message) {
+  epoch: (message) => training.epochs.push(message),
+  weights({ networks }) {
     const isFirst = !training.weights;
-    training.weights = message.networks;
-    if (chosen.network === null) return;
-    show(trainedModel(chosen.network));
-    if (isFirst) replaceUnreadable();
+    training.weights = networks;
+    if (chosen.network !== null) show(trainedModel());
+    if (!isFirst || chosen.network === null || isReadable()) return;
+    write(excerpt(0), 0, box.value.length);
+    report("An example replaces your text. Ctrl-Z brings it back.");
   },
   paused({ update, reason }) {
-    Object.assign(training, { on: false, update });
+    Object.assign(training, { on: false, update, message: reason === "diverged" ? "Diverged. " : "" });
     drawTraining();
     draw();
-    find("announced").textContent = reason === "diverged" ? "Diverged." : `Training stopped after ${update} updates.`;
+    find("announced").textContent = `Training stopped at update ${update}.`;
   },
   error({ message }) {
-    discard();
+    setUp(training.experiment, training.settings);
     find("trained").textContent = `The training stopped: ${message}.`;
   },
 };
 
-function trainedModel(place) {
-  const { cell, activation, hiddens } = training.settings.networks[place], { window } = training.settings.data;
-  return new Model({ ...training.alphabet, cell, activation, hiddens, window }, training.weights[place]);
+/** Return the shown one of the networks that train. */
+function trainedModel() {
+  const { settings: { networks, data: { window } }, alphabet, weights } = training;
+  return new Model({ ...alphabet, ...networks[chosen.network], window }, weights[chosen.network]);
 }
 
 /** Return the text that the shown network was trained on. */
-function trainedText() {
-  if (chosen.network === null) return run.text;
-  return training.alphabet.text || "kabcdefghijabcde ksghiabcdefghijab stdfjcabaghdefab t";
+const trainedText = () => (chosen.network === null ? run.text : training.alphabet.text || "kabcdefghijabcde ksghiabcdefghijab sgh");
+const isReadable = () => training.alphabet.text && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2;
+
+/** Return whether a network has diverged, or is worse than guessing. */
+function isLost(place) {
+  const { val } = training.epochs.at(-1)?.networks[place] ?? { val: 0 };
+  return training.progress.at(-1)?.networks[place].diverged || !(val <= training.alphabet.tokens.length);
 }
 
-/** Replace the text in the box by an example if the network cannot read most of it. */
-function replaceUnreadable() {
-  if (model.unknown(box.value).length < new Set(model.read(box.value)).size / 2 && training.alphabet.text) return;
-  write(excerpt(0), 0, box.value.length);
-  report("An example replaces your text. Ctrl-Z brings it back.");
+function nameOf({ cell, activation, layers, hiddens }) {
+  const kind = cell !== "rnn" ? cell.toUpperCase() : `${activation === "relu" ? "ReLU " : ""}RNN`;
+  return `${kind}${cell === "rnn" && layers > 1 ? `, ${layers} layers` : ""}, ${hiddens} units`;
 }
-
-const tooShort = () => training.settings.data.text === "own" && find("own").value.length < MIN_OWN;
-const isLost = (place) => {
-  const { diverged } = training.progress.at(-1)?.networks[place] ?? {}, { val } = training.epochs.at(-1)?.networks[place] ?? {};
-  return diverged || !(Number.isFinite(val ?? 0) && (val ?? 0) <= training.alphabet.tokens.length);
-};
-const nameOf = ({ cell, activation, layers, hiddens }) =>
-  `${cell === "rnn" && activation === "relu" ? "ReLU RNN" : cell.toUpperCase()}${layers > 1 && cell === "rnn" ? `, ${layers} layers` : ""}, ${hiddens} units`;
 
 function drawTraining() {
-  const { on, update, progress, settings, ready } = training, latest = progress.at(-1), isDone = update >= training.until;
-  const action = on ? "❙❙ Pause" : update ? "▶\ufe0e Train longer" : "▶\ufe0e Train";
-  find("train").textContent = on || !update || isDone ? action : "▶\ufe0e Continue";
-  find("train").disabled = !canTrain || tooShort();
-  find("reset").disabled = !training.worker;
-  const epoch = latest && settings.data.text !== "recall" ? `, epoch ${latest.epoch.toFixed(latest.epoch < 10 ? 1 : 0)}` : "";
-  const speed = latest && `, ${latest.seconds.toFixed(1)} s, ${Math.round(latest.charsPerSecond).toLocaleString("en")} characters/s`;
-  if (!canTrain) find("trained").textContent = "This browser has no WebAssembly with SIMD, which the training needs.";
-  else if (tooShort()) find("trained").textContent = `Paste at least ${MIN_OWN.toLocaleString("en")} characters.`;
-  else find("trained").textContent = `Update ${update.toLocaleString("en")}${epoch}${speed ?? ""}`;
+  const { on, update, until, progress, settings, worker, message } = training, { epoch, seconds, charsPerSecond } = progress.at(-1) ?? {};
+  const next = !update ? "Train" : update >= until ? "Train longer" : "Continue";
+  find("train").textContent = on ? "❙❙ Pause" : `▶\ufe0e ${next}`;
+  find("train").disabled = !canTrain || isTooShort();
+  find("reset").disabled = !worker;
+  const numbers = [`update ${grouped(update)}`];
+  if (seconds) numbers.push(`epoch ${epoch.toFixed(1)}`, `${seconds.toFixed(1)} s`, `${grouped(charsPerSecond)} characters/s`);
+  if (settings.data.text === "recall" && seconds) numbers.splice(1, 1);
+  find("trained").textContent = !canTrain ? "Training needs WebAssembly with SIMD, which this browser lacks."
+    : isTooShort() ? `Paste at least ${grouped(MIN_OWN)} characters.` : message + numbers.join(", ");
   drawReaders();
   drawResults();
   drawCurves();
@@ -144,8 +134,7 @@ function drawTraining() {
 
 /** List the networks that can read the text, and choose the shown one. */
 function drawReaders() {
-  const names = ["the saved network", ...(training.weights ? training.settings.networks.map(nameOf) : [])];
-  const list = find("reader");
+  const names = ["the saved network", ...(training.weights ? training.settings.networks.map(nameOf) : [])], list = find("reader");
   if ([...list.options].map(({ text }) => text).join() !== names.join()) {
     list.replaceChildren(...names.map((name, place) => new Option(name, place ? place - 1 : "")));
   }
@@ -153,99 +142,78 @@ function drawReaders() {
   list.disabled = names.length === 1;
 }
 
-/** Draw the numbers of each network next to those of train.py, and what they mean. */
+/** Draw the numbers of each network next to those of train.py, and the command. */
 function drawResults() {
-  const { experiment, settings, epochs, ready, update } = training, isRecall = settings.data.text === "recall";
-  const { python, data } = EXPERIMENTS[experiment] ?? {}, latest = epochs.at(-1), said = [];
-  const show = (number) => (Number.isFinite(number) ? inWords(number) : "–");
-  const share = (number) => (Number.isFinite(number) ? `${Math.round(100 * number)}%` : "–");
-  find("scores").replaceChildren(...settings.networks.map((network, place) => {
-    const { train, val, recall } = latest?.networks[place] ?? {}, row = create("tr"), lost = update && isLost(place);
-    const numbers = isRecall ? ["", share(recall)] : [show(train), show(val)];
-    const [first, second] = python?.[place] ?? [], ofPython = isRecall ? share(second) : [first, second].map(show).join(" / ");
-    const name = Object.assign(create("th", nameOf(network), `network-${place}`), { scope: "row" });
-    const parameters = ready ? ready.parameters[place].toLocaleString("en") : "–";
-    const cells = [parameters, ...(lost ? ["diverged", ""] : numbers), Number.isFinite(second) ? ofPython : python ? "diverged" : "–"];
-    row.append(name, ...cells.map((text) => create("td", text)));
-    const lowest = Math.min(...epochs.map(({ networks }) => networks[place].val));
-    if (!lost && val > BY_HEART * lowest && train < val) said.push(
-      `The ${nameOf(network)} learns by heart: its validation perplexity rose from ${show(lowest)} to ${show(val)}.`);
-    return row;
+  const { experiment, settings: { networks, data }, epochs, ready, update } = training, said = [];
+  const isRecall = data.text === "recall", share = (p) => (p == null ? "" : `${Math.round(100 * p)}%`);
+  const show = isRecall ? ([, recall]) => ["", share(recall)] : (pair) => pair.map((number) => number?.toFixed(2) ?? "");
+  find("scores").replaceChildren(...networks.map((network, place) => {
+    const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, lost = update > 0 && isLost(place);
+    const python = experiment && (experiment.python[place] ? show(experiment.python[place]) : ["diverged", ""]);
+    const lowest = Math.min(...epochs.map((epoch) => epoch.networks[place].val));
+    if (!lost && val > BY_HEART * lowest && train < val) said.push(`${nameOf(network)} learns by heart: its validation` +
+      ` perplexity has risen from ${inWords(lowest)} to ${inWords(val)}. A longer text helps, or fewer updates.`);
+    const numbers = lost ? ["diverged", ""] : show([train, isRecall ? recall : val]);
+    const cells = [grouped(ready?.parameters[place] ?? NaN).replace("NaN", ""), ...numbers, ...(python ?? ["", ""])];
+    const head = create("th", nameOf(network), { className: `network-${place}`, scope: "row" });
+    return create("tr", [head, ...cells.map((text) => create("td", text))]);
   }));
-  find("val-name").textContent = isRecall ? "recalled" : "validation";
-  find("expected").textContent = experiment ? EXPERIMENTS[experiment].says : "Your settings.";
+  document.querySelectorAll(".measured").forEach((cell) => (cell.textContent = isRecall ? "recalled" : "validation"));
+  find("expected").textContent = experiment?.says ?? "Your own settings: train.py has not been run with them.";
   find("noted").textContent = said.join(" ");
-  find("command").textContent = settings.networks.map((network) => commandOf(network, settings.data)).join("\n");
+  find("command").textContent = networks.map((network) => commandOf(network, data)).join("\n");
 }
 
-/** Show the settings that differ from the book's, or all, as fields: a row per setting, a column per network. */
+/** Show the settings that differ from the book's, or all: a row of fields per setting, a column per network. */
 function drawSettings() {
-  const { networks, data } = training.settings, rows = [], isAll = find("all-settings").checked;
-  const addRow = (name, field, groups, span) => {
+  const { settings: { networks, data }, experiment } = training, isAll = find("all-settings").checked;
+  const rowsOf = (fields, groups) => Object.entries(fields).flatMap(([name, field]) => {
     const isBook = groups.every((group) => group[name] === field.book);
-    if (name === "delay" ? data.text !== "recall" : isBook && !isAll) return;
-    const row = create("tr");
-    row.append(Object.assign(create("th", field.label), { scope: "row" }), create("td", TEXTS[field.book] ?? field.book));
-    groups.forEach((group, place) => {
-      const cell = Object.assign(create("td"), { colSpan: span });
-      cell.append(fieldFor(name, field, group, groups.length > 1 ? `, network ${place + 1}` : ""));
-      row.append(cell);
+    if (name === "delay" ? data.text !== "recall" : isBook && !isAll) return [];
+    const cells = groups.map((group, place) => {
+      const of = groups.length > 1 ? `, network ${place + 1}` : "";
+      return create("td", fieldFor(name, field, group, of), { colSpan: networks.length / groups.length });
     });
-    rows.push(row);
-  };
-  for (const [name, field] of Object.entries(NETWORK)) addRow(name, field, networks, 1);
-  for (const [name, field] of Object.entries(DATA)) addRow(name, field, [data], networks.length);
+    return create("tr", [create("th", field.label, { scope: "row" }), create("td", TEXTS[field.book] ?? `${field.book}`), ...cells]);
+  });
+  const rows = [...rowsOf(NETWORK, networks), ...rowsOf(DATA, [data])];
   find("settings").replaceChildren(...rows);
   find("settings-head").hidden = !rows.length;
   find("as-book").hidden = rows.length > 0;
   find("compare").checked = networks.length === 2;
-  document.querySelectorAll(".second").forEach((cell) => (cell.hidden = networks.length < 2));
+  document.querySelector(".second").hidden = networks.length < 2;
   find("own-text").hidden = data.text !== "own";
-  for (const button of find("experiments").children) {
-    button.ariaPressed = String(button.dataset.name === training.experiment);
-  }
+  [...find("experiments").children].forEach((button, place) => (button.ariaPressed = `${run.experiments[place] === experiment}`));
 }
 
 /** Return a field for one setting, which changes it. */
-function fieldFor(name, field, group, of) {
-  const input = create(field.values ? "select" : "input");
-  if (field.values) input.append(...field.values.map((value) => new Option(TEXTS[value] ?? value, value)));
-  else Object.assign(input, { type: "number", min: field.least, max: field.most, step: field.step, required: true });
-  if (name === "text" && !run.text) input.querySelectorAll("[value=beginning], [value=whole]").forEach((option) => (option.disabled = true));
-  Object.assign(input, { value: group[name], defaultValue: group[name], id: `set-${name}${of.slice(-1)}` });
-  input.setAttribute("aria-label", field.label + of);
-  input.addEventListener("change", () => {
-    group[name] = field.values ? input.value : numberOf(input);
-    training.experiment = null;
-    discard();
-    drawSettings();
+function fieldFor(name, { label, values, attributes }, group, of) {
+  const isLacking = (value) => !run.text && ["beginning", "whole"].includes(value);
+  const options = values?.map((value) => create("option", TEXTS[value] ?? value, { value, disabled: isLacking(value) }));
+  const field = values ? create("select", options) : create("input", "", { ...attributes, defaultValue: group[name] });
+  Object.assign(field, { value: group[name], ariaLabel: label + of });
+  field.addEventListener("change", () => {
+    group[name] = values ? field.value : numberOf(field);
+    setUp(null, training.settings);
   });
-  return input;
+  return field;
 }
 
-/** Take the settings of an experiment, or others, and forget the networks that were trained. */
-function setUp(experiment, settings = settingsOf(EXPERIMENTS[experiment])) {
-  Object.assign(training, { experiment, settings });
-  discard();
-  drawSettings();
-}
-
-for (const [name, { name: text }] of Object.entries(EXPERIMENTS)) {
-  const button = create("button", text);
-  button.dataset.name = name;
-  button.addEventListener("click", () => [setUp(name), train()]);
+for (const experiment of run.experiments) {
+  const button = create("button", experiment.name);
+  button.addEventListener("click", () => [setUp(experiment), train()]);
   find("experiments").append(button);
 }
 find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
-find("reset").addEventListener("click", discard);
+find("reset").addEventListener("click", () => setUp(training.experiment, training.settings));
 find("all-settings").addEventListener("input", drawSettings);
 find("compare").addEventListener("input", ({ target }) => {
   const { networks: [first], data } = training.settings;
   setUp(null, { networks: target.checked ? [first, { ...first }] : [first], data });
 });
-find("own").addEventListener("input", discard);
+find("own").addEventListener("input", () => (training.worker ? setUp(null, training.settings) : drawTraining()));
 find("reader").addEventListener("input", ({ target }) => {
   if (target.value === "") return showEpoch(run.epochs.length - 1);
   chosen.network = Number(target.value);
-  show(trainedModel(chosen.network));
+  show(trainedModel());
 });
