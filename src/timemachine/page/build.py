@@ -1,7 +1,8 @@
-"""Compile `kernel.cpp` to `kernel.wasm`, the kernel of page.html: `make page-kernel` or `python -m timemachine.page.build`.
+"""Compile `kernel.cpp` to `kernel.wasm`, the kernel of page.html: `python -m timemachine.page.build`.
 
-The file is a part of the repository, since few machines have a compiler for WebAssembly. The one used here is Clang from
-the package `ziglang`, whose version pyproject.toml fixes: it gives the same bytes on every machine.
+`make page-kernel` installs the compiler first. The result is a part of the repository, since few machines have a
+compiler for WebAssembly. This one is Clang in the package `ziglang`, whose version pyproject.toml fixes: it gives the
+same bytes on every machine.
 """
 
 import hashlib
@@ -26,11 +27,13 @@ def source_hash() -> str:
 
 
 def build(kernel: Path) -> None:
-    """Compile the kernel, in seconds. Raises CalledProcessError if the compiler is not installed or fails."""
+    """Compile the kernel, in seconds, and replace it. Raises CalledProcessError without the compiler or if it fails."""
     include, definition = f"-I{kernels.SOURCE.parent}", f'-DSOURCE_HASH="{source_hash()}"'
     compiler = [sys.executable, "-m", "ziglang", "c++", *FLAGS]
-    subprocess.run([*compiler, include, definition, str(SOURCE), "-o", str(kernel)], check=True)
-    kernel.chmod(0o644)  # the linker makes it executable
+    built = kernel.with_suffix(".new")
+    subprocess.run([*compiler, include, definition, str(SOURCE), "-o", str(built)], check=True)
+    built.chmod(0o644)  # the linker makes it executable
+    built.replace(kernel)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 // The training of one network in the page: fused.cpp in float32, its arguments and memory, and SGD and AdamW.
 //
-// page/build.py compiles this file to WebAssembly, which imports nothing; worker.js calls it. The names of the sizes are
-// those of fused.cpp. Each call of `setup` starts a new network; `reserve` makes room for the windows of a batch.
+// page/build.py compiles this file to WebAssembly, which imports nothing; worker.js calls it. Sizes have the names of
+// fused.cpp. Each call of `setup` starts a new network; `reserve` makes room for the windows of a batch.
 
 #define VECTOR_BYTES 16
 #include "fused.cpp"
@@ -54,7 +54,8 @@ EXPORT(setup) float* setup(int32_t cell, int32_t layers, int32_t T, int32_t V, i
     gradients = weights + size, means = gradients + size, squares = means + size;
     __builtin_memset(weights, 0, 4 * size * sizeof(float));
     steps_mean = steps_square = 1;
-    for (int64_t i = 0, at = 0; i < 6; at += sizes[i++]) *of_weights[i] = weights + at, *of_gradients[i] = gradients + at;
+    for (int64_t i = 0, first = 0; i < 6; first += sizes[i], i++)
+        *of_weights[i] = weights + first, *of_gradients[i] = gradients + first;
     float* loss;
     take(loss, 1);
     a.loss = loss, end_of_network = end;
@@ -80,8 +81,8 @@ EXPORT(loss) double loss(int32_t wants_gradients) {
     return run(wants_gradients);
 }
 
-// Clip the gradients (radius 0: not) and update the weights; return the norm before clipping. If it is not finite, the
-// weights stay as they are. `input_rate`: the rate of W_x. AdamW without weight decay is torch's, operation by operation.
+// Clip the gradients (not with a radius of 0) and update the weights, unless the norm is not finite. Return the norm
+// before clipping. `input_rate`: learning rate of W_x. AdamW: torch's operations, without weight decay.
 EXPORT(update) double update(double rate, double input_rate, double radius, int32_t adamw) {
     double sum = 0;
     for (int64_t i = 0; i < size; i++) sum += (double)gradients[i] * gradients[i];
@@ -104,16 +105,16 @@ EXPORT(update) double update(double rate, double input_rate, double radius, int3
     return norm;
 }
 
-// After a call without gradients: return for how many inputs `symbol` the target is the likeliest symbol. The states of
-// all tiles but the last are gone, so this runs the tiles again, one after another.
-EXPORT(recalled) int32_t recalled(int32_t symbol) {
+// After a call without gradients: return for how many inputs `symbol`, from time step `start` on, the target is the
+// likeliest symbol. The states of all tiles but the last are gone, so this runs the tiles again, one after another.
+EXPORT(recalled) int32_t recalled(int32_t symbol, int32_t start) {
     const Memory<float> m(a, a.memory, 0, 0);
     const float *W_hq = (const float*)a.W_hq, *b_q = (const float*)a.b_q;
     int32_t number = 0;
     for (int64_t first = 0; first < a.B; first += m.tile) {
         const int64_t B = a.B - first < m.tile ? a.B - first : m.tile;
         run_tile_of<float>[a.cell](a, m, first);
-        for (int64_t t = 0; t < a.T; t++)
+        for (int64_t t = start; t < a.T; t++)
             for (int64_t b = 0; b < B; b++) {
                 if (m.X[t * B + b] != symbol) continue;
                 const float* state = m.states + (a.layers - 1) * m.states_size + ((t + 1) * B + b) * m.row;

@@ -31,7 +31,7 @@ function normal(random) {
   };
 }
 
-/** Return log(x) for 0 < x < 1, to 15 digits: x = m / 2^n with m in [0.75, 1.5), log m = 2 artanh((m - 1) / (m + 1)). */
+/** Return log(x) for 0 < x < 1, to 15 digits: log(m / 2ⁿ) = 2 artanh((m − 1) / (m + 1)) − n log 2, m in [0.75, 1.5). */
 function logarithm(x) {
   let halvings = 0;
   for (; x < 0.75; x *= 2) halvings++;

@@ -13,7 +13,7 @@
 // Messages from the worker:
 //   { type: "ready", parameters, updatesPerEpoch }
 //   { type: "progress", update, epoch, seconds, charsPerSecond, networks: [{ loss, norm, clipped, diverged }] }
-//   { type: "epoch", epoch, update, networks: [{ train, val, recall }] }   perplexities, and the share of recalled letters
+//   { type: "epoch", epoch, update, networks: [{ train, val, recall }] }   perplexities; share of recalled letters
 //   { type: "weights", update, networks: [{ W_xh, … }] }
 //   { type: "paused", update, reason: "until", "pause" or "diverged" }
 //   { type: "error", message }
@@ -50,24 +50,26 @@ function textWindows({ indices, V, numSteps: T, batchSize, numTrain, numVal }, r
     }
   }
   const updatesPerEpoch = Math.ceil(train.count / batchSize);
-  return { V, T, updatesPerEpoch, train: shuffled(), validate: () => batchesOf(startsOf(val), Math.max(batchSize, 1024)) };
+  const validate = () => batchesOf(startsOf(val), Math.max(batchSize, 1024));
+  return { V, T, updatesPerEpoch, train: shuffled(), validate };
 }
 
-const RECALL = { letters: 16, fill: 10, space: 26, blocks: 3 }; // letters to recall are 10 to 25, the others 0 to 9
+const RECALLED = 16, FILLERS = 10, SPACE = 26; // a to p, q to z, and the space after them: their indices are 0 to 26
 
-/** Return windows in which each letter recurs after a space, `delay` letters later. */
+/** Return windows of the recall corpus (timemachine/texts/recall.py), each from a random place in a block. */
 function recallWindows({ delay, batchSize, valWindows }, random) {
-  const { letters, fill, space, blocks } = RECALL, T = 2 * delay + 1, V = space + 1;
+  const T = 2 * delay + 1; // so that each window has a whole block
   const below = (n) => Math.floor(random() * n);
   const draw = (B) => {
     const windows = new Int32Array(B * (T + 1));
     for (let b = 0; b < B; b++) {
       const text = [];
-      for (let block = 0; block < blocks; block++) {
-        const letter = fill + below(letters);
-        text.push(letter, ...Array.from({ length: delay - 2 }, () => below(fill)), space, letter);
+      for (let block = 0; block < 3; block++) {
+        const letter = below(RECALLED), fillers = Array.from({ length: delay - 2 }, () => RECALLED + below(FILLERS));
+        text.push(letter, ...fillers, SPACE, letter);
       }
-      windows.set(text.slice(0, T + 1), b * (T + 1));
+      const start = below(delay + 1);
+      windows.set(text.slice(start, start + T + 1), b * (T + 1));
     }
     return windows;
   };
@@ -75,19 +77,20 @@ function recallWindows({ delay, batchSize, valWindows }, random) {
   function* drawn() {
     for (;;) yield draw(batchSize);
   }
-  return { V, T, updatesPerEpoch: EVALUATE_EVERY, train: drawn(), validate: () => [val], recalledAfter: space };
+  const common = { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY };
+  return { ...common, train: drawn(), validate: () => [val], remembersFrom: delay - 1 };
 }
 
 class Network {
   /** `settings`: see above. New weights are drawn in the order of `named_parameters` in Python. */
-  constructor(module, settings, { V, T, recalledAfter }, seed) {
+  constructor(module, settings, { V, T, remembersFrom }, seed) {
     const { cell, activation, hiddens: H, sigma, sigmaXh, sigmaHh } = settings;
     const layers = cell === "rnn" ? settings.layers : 1;
     this.kernel = new WebAssembly.Instance(module).exports;
     this.address = this.kernel.setup(CELLS[cell === "rnn" ? activation : cell], layers, T, V, H);
     this.count = this.kernel.count();
     this.parameters = parametersOf(cell, layers, V, H);
-    Object.assign(this, { settings, T, recalledAfter, diverged: false, since: noUpdates(), sinceEpoch: noUpdates() });
+    Object.assign(this, { settings, T, remembersFrom, diverged: false, since: noUpdates(), sinceEpoch: noUpdates() });
     const draw = normal(uniform(seed)), weights = this.weights();
     for (const { name, at, rows, columns, stride } of this.parameters) {
       if (/b_\w$/.test(name)) continue;
@@ -120,7 +123,7 @@ class Network {
     return B;
   }
 
-  /** Update the weights, unless the network has diverged: then they stay as they were before. */
+  /** Update the weights, unless the network has diverged: then it keeps the last finite ones. */
   update(windows) {
     if (this.diverged) return;
     const { rate, inputFactor, radius, optimizer } = this.settings;
@@ -150,9 +153,12 @@ class Network {
       const number = this.read(windows);
       nll += this.kernel.loss(0) * number;
       B += number;
-      if (this.recalledAfter !== undefined) {
-        recalled += this.kernel.recalled(this.recalledAfter);
-        windows.forEach((index, place) => (targets += index === this.recalledAfter && (place + 1) % (this.T + 1) ? 1 : 0));
+      if (this.remembersFrom !== undefined) {
+        recalled += this.kernel.recalled(SPACE, this.remembersFrom);
+        windows.forEach((index, place) => {
+          const t = place % (this.T + 1);
+          if (index === SPACE && t >= this.remembersFrom && t < this.T) targets++;
+        });
       }
       yield;
     }
@@ -164,32 +170,33 @@ class Network {
 
 const noUpdates = () => ({ updates: 0, windows: 0, loss: 0, nll: 0, norm: 0, clipped: 0 });
 
-/** Return name, place in the kernel's weights, rows, columns and distance of two rows for each parameter, in Python's order. */
+/**
+ * Return the parameters in the order of Python's `named_parameters`: names without the prefix `rnn.`, and where the
+ * kernel's weights have them: `at`, the first number; `rows`, `columns`; `stride`, from one row to the next.
+ */
 function parametersOf(cell, layers, V, H) {
   const gates = [...GATES[cell]], GH = gates.length * H;
   const W_up = V * GH, W_h = W_up + (layers - 1) * H * GH, b = W_h + layers * H * GH, W_hq = b + layers * GH;
   const parameters = [];
   for (let layer = 0; layer < layers; layer++) {
     const prefix = layers > 1 ? `rnns.${layer}.` : "";
-    const inputs = layer ? { at: W_up + (layer - 1) * H * GH, rows: H } : { at: 0, rows: V };
+    const W_x = layer ? W_up + (layer - 1) * H * GH : 0;
     gates.forEach((gate, g) => {
       const h = cell === "gru" ? (g + 1) % 3 : g; // the kernel's order is h, r, z
-      const all = [
-        { name: "W_x", ...inputs, at: inputs.at + g * H },
-        { name: "W_h", at: W_h + layer * H * GH + h * H, rows: H },
-        { name: "b_", at: b + layer * GH + g * H, rows: 1 },
-      ];
-      for (const { name, ...place } of all) parameters.push({ name: prefix + name + gate, ...place, columns: H, stride: GH });
+      const add = (name, at, rows) => parameters.push({ name: prefix + name + gate, at, rows, columns: H, stride: GH });
+      add("W_x", W_x + g * H, layer ? H : V);
+      add("W_h", W_h + layer * H * GH + h * H, H);
+      add("b_", b + layer * GH + g * H, 1);
     });
   }
   parameters.push({ name: "W_hq", at: W_hq, rows: H, columns: V, stride: V });
   return [...parameters, { name: "b_q", at: W_hq + H * V, rows: 1, columns: V, stride: V }];
 }
 
-// Training is a generator that yields after each step of some milliseconds. To pause is to ask for no further step, so it
+// Training is a generator that yields after each step of some milliseconds. A pause asks for no further step, so it
 // changes no number.
 
-let training = null; // { networks, data, steps, phase: "updating", "evaluating" or "complete", update, seconds, chars, … }
+let training = null; // see `start`; its phase is "updating", "evaluating" or "complete"
 let isOn = false, until = 0;
 
 function start({ wasm, networks, data, seed }) {
@@ -204,7 +211,7 @@ function start({ wasm, networks, data, seed }) {
   postMessage({ type: "ready", parameters, updatesPerEpoch });
 }
 
-/** Train for ever. Yields after each update of a network and after each batch of an evaluation. */
+/** Train without end. Yields after each update of a network and after each batch of an evaluation. */
 function* steps(training) {
   const { networks, data } = training, every = Math.min(data.updatesPerEpoch, EVALUATE_EVERY);
   for (const windows of data.train) {
@@ -227,7 +234,7 @@ function* steps(training) {
   }
 }
 
-/** Train for a slice of time, report, and go on after the messages that have arrived. */
+/** Train for a slice of time, report, and schedule the next slice after the messages that have arrived. */
 function trainSlice() {
   if (!isOn) return;
   const began = performance.now();
