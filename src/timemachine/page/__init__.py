@@ -29,6 +29,8 @@ SCRIPTS: tuple[str, ...] = (
     "play", "epochs", "experiments", "training", "curves", "share", "tour", "page",
 )  # fmt: skip
 WORKER = ("random", "worker")
+# Settings of the page's networks and data that differ from the book's, and what train.py measured with them.
+EXPERIMENTS = json.loads(Path(__file__).with_name("experiments.json").read_text(encoding="utf-8"))
 MAX_CHARACTERS = 175_000  # of the text, which a page includes to train on; The Time Machine has fewer
 NOUN = '<span class="noun">character</span>'  # the page writes "token" instead if its model reads tokens
 MAX_BYTES = 4_000_000  # bytes of the weights in a page
@@ -159,7 +161,7 @@ def _encode_weights(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
 def fill(title: str, run: dict[str, Any]) -> bytes:
     """Fill the template with the title and the run as JSON, escaped so that they cannot close an HTML element."""
     folder = Path(__file__).parent
-    run = run | {"experiments": json.loads((folder / "experiments.json").read_text(encoding="utf-8"))}
+    run = run | {"experiments": EXPERIMENTS}
     template, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css"))
     script, worker = (
         "".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, WORKER)

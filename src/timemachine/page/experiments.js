@@ -13,8 +13,8 @@ const NETWORK = { // settings of a network, in the order in which they are shown
   hiddens: number("hidden units", 32, 1, 256, 1),
   optimizer: choice("optimizer", "sgd", "adamw"),
   rate: number("learning rate", 1, 1e-6, 100),
-  inputFactor: number("rate of the input weights, as a factor", 1, 0, 1000),
-  radius: number("clipping radius (0: none)", 1, 0, 1000),
+  inputFactor: number("factor of the input weights' rate", 1, 0, 1000),
+  radius: number("clipping radius, 0: none", 1, 0, 1000),
   sigmaXh: number("initial scale of the input weights", 0.01, 0, 10),
   sigmaHh: number("initial scale of the recurrent weights", 0.01, 0, 10),
 };

@@ -74,7 +74,9 @@ const example = (text) => (model.bytePairs ? text.trimEnd() : text);
 /** Return an example from the text that the shown network was trained on: whole words from a share of it on. */
 function excerpt(share) {
   const text = trainedText().slice(0, MAX_EXCERPT), length = Math.max(0, text.length - NUM_EXAMPLE);
-  const from = Math.floor(share * length), part = text.slice(from, from + NUM_EXAMPLE).replace(/(?<=\s)\S+$/u, "");
+  const from = Math.floor(share * length);
+  if (!length) return example(text); // a whole example
+  const part = text.slice(from, from + NUM_EXAMPLE).replace(/(?<=\s)\S+$/u, "");
   return example(from ? part.replace(/^\S+\s+/u, "") : part);
 }
 

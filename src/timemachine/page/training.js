@@ -2,7 +2,7 @@
 
 const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
 const MIN_OWN = 1_000; // characters
-const BY_HEART = 1.02; // validation perplexity above its lowest, as a factor, from which the page says so
+const BY_HEART = 1.03, RISES = 5; // factor by which validations exceed the lowest, and their number, to say so
 const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
 const kernel = bytes(find("kernel").textContent);
 const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
@@ -64,6 +64,7 @@ function train(until = null) {
 }
 
 const pauseTraining = () => training.worker.postMessage({ type: "pause" });
+const inEpochs = () => ["beginning", "own"].includes(training.settings.data.text); // or in updates
 const isTooShort = () => training.settings.data.text === "own" && find("own").value.length < MIN_OWN;
 
 const RECEIVE = {
@@ -102,7 +103,12 @@ function trainedModel() {
 }
 
 /** Return the text that the shown network was trained on. */
-const trainedText = () => (chosen.network === null ? run.text : training.alphabet.text || "kabcdefghijabcde ksghiabcdefghijab sgh");
+function trainedText() {
+  if (chosen.network === null) return run.text;
+  const fill = "abcdefghij".repeat(3).slice(0, training.settings.data.delay - 2);
+  return training.alphabet.text || `k${fill} ks${fill} `; // the recalled letter follows
+}
+
 const isReadable = () => training.alphabet.text && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2;
 
 /** Return whether a network has diverged, or is worse than guessing. */
@@ -111,20 +117,24 @@ function isLost(place) {
   return training.progress.at(-1)?.networks[place].diverged || !(val <= training.alphabet.tokens.length);
 }
 
-function nameOf({ cell, activation, layers, hiddens }) {
-  const kind = cell !== "rnn" ? cell.toUpperCase() : `${activation === "relu" ? "ReLU " : ""}RNN`;
-  return `${kind}${cell === "rnn" && layers > 1 ? `, ${layers} layers` : ""}, ${hiddens} units`;
+/** Return the networks' names, with a setting that differs if they would be equal. */
+function names() {
+  const { networks } = training.settings, [differs] = Object.keys(NETWORK).filter((name) => networks[0][name] !== networks[1]?.[name]);
+  const of = ({ cell, activation, layers, hiddens }) =>
+    `${cell !== "rnn" ? cell.toUpperCase() : `${layers > 1 ? `${layers}-layer ` : ""}${activation === "relu" ? "ReLU " : ""}RNN`}, ${hiddens} units`;
+  const isSame = networks.length > 1 && of(networks[0]) === of(networks[1]) && differs;
+  return networks.map((network) => of(network) + (isSame ? `, ${NETWORK[differs].label.split(",")[0]} ${network[differs]}` : ""));
 }
 
 function drawTraining() {
-  const { on, update, until, progress, settings, worker, message } = training, { epoch, seconds, charsPerSecond } = progress.at(-1) ?? {};
+  const { on, update, until, progress, worker, message } = training, { epoch, seconds, charsPerSecond } = progress.at(-1) ?? {};
   const next = !update ? "Train" : update >= until ? "Train longer" : "Continue";
   find("train").textContent = on ? "❙❙ Pause" : `▶\ufe0e ${next}`;
   find("train").disabled = !canTrain || isTooShort();
   find("reset").disabled = !worker;
   const numbers = [`update ${grouped(update)}`];
-  if (seconds) numbers.push(`epoch ${epoch.toFixed(1)}`, `${seconds.toFixed(1)} s`, `${grouped(charsPerSecond)} characters/s`);
-  if (settings.data.text === "recall" && seconds) numbers.splice(1, 1);
+  if (seconds && inEpochs()) numbers.push(`epoch ${epoch.toFixed(1)}`);
+  if (seconds) numbers.push(`${seconds.toFixed(1)} s`, `${grouped(charsPerSecond)} characters/s`);
   find("trained").textContent = !canTrain ? "Training needs WebAssembly with SIMD, which this browser lacks."
     : isTooShort() ? `Paste at least ${grouped(MIN_OWN)} characters.` : message + numbers.join(", ");
   drawReaders();
@@ -134,31 +144,32 @@ function drawTraining() {
 
 /** List the networks that can read the text, and choose the shown one. */
 function drawReaders() {
-  const names = ["the saved network", ...(training.weights ? training.settings.networks.map(nameOf) : [])], list = find("reader");
-  if ([...list.options].map(({ text }) => text).join() !== names.join()) {
-    list.replaceChildren(...names.map((name, place) => new Option(name, place ? place - 1 : "")));
+  const all = ["the saved network", ...(training.weights ? names() : [])], list = find("reader");
+  if ([...list.options].map(({ text }) => text).join() !== all.join()) {
+    list.replaceChildren(...all.map((name, place) => new Option(name, place ? place - 1 : "")));
   }
   list.value = training.weights ? chosen.network ?? "" : "";
-  list.disabled = names.length === 1;
+  list.disabled = all.length === 1;
 }
 
 /** Draw the numbers of each network next to those of train.py, and the command. */
 function drawResults() {
-  const { experiment, settings: { networks, data }, epochs, ready, update } = training, said = [];
+  const { experiment, settings: { networks, data }, epochs, ready, update } = training, said = [], titles = names();
   const isRecall = data.text === "recall", share = (p) => (p == null ? "" : `${Math.round(100 * p)}%`);
   const show = isRecall ? ([, recall]) => ["", share(recall)] : (pair) => pair.map((number) => number?.toFixed(2) ?? "");
   find("scores").replaceChildren(...networks.map((network, place) => {
     const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, lost = update > 0 && isLost(place);
-    const python = experiment && (experiment.python[place] ? show(experiment.python[place]) : ["diverged", ""]);
-    const lowest = Math.min(...epochs.map((epoch) => epoch.networks[place].val));
-    if (!lost && val > BY_HEART * lowest && train < val) said.push(`${nameOf(network)} learns by heart: its validation` +
+    const python = experiment && (experiment.python[place] ? show(experiment.python[place]).join(" ") : "diverged");
+    const vals = epochs.map(({ networks }) => networks[place].val), lowest = Math.min(...vals);
+    const hasRisen = vals.length > RISES && vals.slice(-RISES).every((later) => later > BY_HEART * lowest);
+    if (!lost && !isRecall && hasRisen && train < val) said.push(`${titles[place]} learns by heart: its validation` +
       ` perplexity has risen from ${inWords(lowest)} to ${inWords(val)}. A longer text helps, or fewer updates.`);
     const numbers = lost ? ["diverged", ""] : show([train, isRecall ? recall : val]);
-    const cells = [grouped(ready?.parameters[place] ?? NaN).replace("NaN", ""), ...numbers, ...(python ?? ["", ""])];
-    const head = create("th", nameOf(network), { className: `network-${place}`, scope: "row" });
+    const cells = [grouped(ready?.parameters[place] ?? NaN).replace("NaN", ""), ...numbers, python ?? ""];
+    const head = create("th", titles[place], { className: `network-${place}`, scope: "row" });
     return create("tr", [head, ...cells.map((text) => create("td", text))]);
   }));
-  document.querySelectorAll(".measured").forEach((cell) => (cell.textContent = isRecall ? "recalled" : "validation"));
+  find("measured").textContent = isRecall ? "recalled" : "validation";
   find("expected").textContent = experiment?.says ?? "Your own settings: train.py has not been run with them.";
   find("noted").textContent = said.join(" ");
   find("command").textContent = networks.map((network) => commandOf(network, data)).join("\n");
@@ -181,7 +192,7 @@ function drawSettings() {
   find("settings-head").hidden = !rows.length;
   find("as-book").hidden = rows.length > 0;
   find("compare").checked = networks.length === 2;
-  document.querySelector(".second").hidden = networks.length < 2;
+  find("second").hidden = networks.length < 2;
   find("own-text").hidden = data.text !== "own";
   [...find("experiments").children].forEach((button, place) => (button.ariaPressed = `${run.experiments[place] === experiment}`));
 }
