@@ -59,12 +59,13 @@ function commandOf({ cell, layers, ...network }, { text, ...data }) {
   add("trainer.gradient_clip_val", network.radius || null, 1);
   add("model.sigma_xh", network.sigmaXh, SIGMA);
   add("model.sigma_hh", network.sigmaHh, SIGMA);
-  if (text === "recall") words.push("data.corpus=recall");
+  const isRecall = text === "recall", usual = isRecall ? [NaN, NaN] : BOOK_SPLIT;
+  if (isRecall) words.push(`data.corpus=recall${data.delay === 16 ? "" : `_${data.delay}`}`, "probes=[recall]");
   else words.push(...(text === "own" ? ["data.corpus=my_text.txt", "data.tokens=characters"] : run.overrides));
+  add("data.num_steps", isRecall ? 2 * data.delay + 1 : data.window, 32);
+  add("data.num_train", isRecall ? 450_000 : numTrain, usual[0]);
+  add("data.num_val", isRecall ? 2_000 : numVal, usual[1]);
   add("data.batch_size", data.batch, 1024);
-  if (text === "recall") add("data.delay", data.delay, 16);
-  else add("data.num_steps", data.window, 32);
-  if (text !== "recall") [["train", numTrain], ["val", numVal]].forEach(([name, num], i) => add(`data.num_${name}`, num, BOOK_SPLIT[i]));
   add("seed", data.seed, 0);
   const epochs = data.updates / Math.ceil(BOOK_SPLIT[0] / data.batch);
   if (text === "beginning" && Number.isInteger(epochs)) add("trainer.max_epochs", epochs, 100);

@@ -12,8 +12,8 @@ function colours(...names) {
 
 /** Return the height of the map in pixels: at least 4 per unit up to 64 units, and less in a small window. */
 function heightOfUnits() {
-  const perUnit = innerWidth < 960 || innerHeight < 900 ? 4 : 8;
-  return Math.min(256, Math.max(96, perUnit * model.hiddens(model.noState).length));
+  const isSmall = innerWidth < 960, perUnit = isSmall || innerHeight < 900 ? 4 : 8;
+  return Math.min(isSmall ? 160 : 256, Math.max(96, perUnit * model.hiddens(model.noState).length));
 }
 
 /** Return the number of columns in the map: wide ones, or up to twice as many narrow ones for a long text. */

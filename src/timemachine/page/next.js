@@ -12,7 +12,6 @@ function drawNext(t) {
   const P = reading.next(t), chances = model.chances(reading.states[t], chosen.alpha), order = ranked(P);
   const actual = t < last() ? reading.indices[t + 1] : -1, place = order.indexOf(actual);
   if (place >= NUM_BARS) order[NUM_BARS - 1] = actual;
-  const isWithin = /^[\udc80-\udcbf]/u.test(reading.tokens[t + 1] ?? ""); // the next token continues a character
   const most = Math.max(P[order[0]], ...chances), from = Math.max(0, t + 1 - CONTEXT[model.noun]);
   find("after").textContent = `After “${from ? "…" : ""}${reading.tokens.slice(from, t + 1).map(shown).join("")}”`;
   [...bars.children].forEach((row, rank) => {
@@ -25,7 +24,7 @@ function drawNext(t) {
     [P, chances].forEach((of, bar) => (track.children[bar].style.width = `${(100 * of[index]) / most}%`));
     row.classList.toggle("actual", index === actual);
     Object.assign(row, { value: index, ariaLabel: `${said} ${percent(P[index])}, written with ${percent(chances[index])}${mark}` });
-    row.disabled = index === model.unk || isWithin || BYTE.test(model.tokens[index]); // not a whole character
+    row.disabled = t < last() || index === model.unk || BYTE.test(model.tokens[index]); // not a whole character
   });
 }
 
@@ -36,8 +35,8 @@ function drawChoice() {
 
 for (let rank = 0; rank < NUM_BARS; rank++) {
   const track = create("span", [create("i"), create("i")], { className: "track" });
-  const row = create("button", [create("b"), create("small"), track], { className: "bar" });
-  row.addEventListener("click", () => write(model.tokens[row.value], endOf(at())));
+  const row = create("button", [create("b"), " ", create("small"), track], { className: "bar" });
+  row.addEventListener("click", () => write(model.tokens[row.value]));
   bars.append(row);
 }
 find("choice").addEventListener("input", () => {

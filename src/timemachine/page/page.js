@@ -7,7 +7,7 @@ function update() {
   reading.take(box.value);
   pause();
   play.blank = false;
-  chosen.place = caret();
+  chosen.place = last();
   drawUnread();
   work();
 }

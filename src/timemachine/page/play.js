@@ -30,11 +30,6 @@ function togglePlay() {
   showUpTo(at() === last() ? 0 : at() + 1); // from the beginning
 }
 
-function stepBy(step) {
-  pause();
-  showUpTo(at() + step);
-}
-
 function drawPlay() {
   find("play").textContent = play.on ? "❙❙ Pause" : "▶\ufe0e Play";
   find("back").disabled = at() === 0;
@@ -42,13 +37,9 @@ function drawPlay() {
 }
 
 find("play").addEventListener("click", togglePlay);
-find("back").addEventListener("click", () => stepBy(-1));
-find("forth").addEventListener("click", () => stepBy(1));
+for (const [name, step] of [["back", -1], ["forth", 1]]) find(name).addEventListener("click", () => [pause(), showUpTo(at() + step)]);
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
-  const isFree = event.target === document.body, step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  if (event.key === " " && (isFree || event.target === strip)) togglePlay();
-  else if (step && (isFree || event.target.closest("#player"))) stepBy(step);
-  else return;
+  if (event.key !== " " || ![document.body, strip].includes(event.target)) return;
+  togglePlay();
   event.preventDefault();
 });

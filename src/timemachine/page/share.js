@@ -64,7 +64,7 @@ find("copy").addEventListener("click", async () => {
 });
 find("copy-command").addEventListener("click", async () => {
   const isCopied = await navigator.clipboard?.writeText(find("command").textContent).then(() => true, () => false);
-  find("command-copied").textContent = isCopied ? "Copied." : "Select the command and copy it.";
+  find("copied").textContent = isCopied ? "Copied." : "Select the command and copy it.";
 });
 const [, owner] = /^([\w-]+)\.github\.io$/.exec(location.hostname) ?? []; // the code's address on GitHub Pages
 find("code").hidden = !owner;

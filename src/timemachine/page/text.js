@@ -9,27 +9,11 @@ let ghost = "", dismissed = false, speaking = 0;
 let isTyped = false; // since Tab was last used: a second Tab leaves the box
 
 const room = () => box.maxLength - box.value.length; // UTF-16 units that still fit into the box
-const isInside = () => box.selectionEnd !== box.value.length; // text follows the cursor
-
-/** Return the index of the token before the cursor or around it. */
-function caret() {
-  const cursor = box.selectionEnd, before = reading.tokens.slice(0, -1);
-  if (model.bytePairs) return model.bytePairs.ends(before).filter((end) => end < cursor).length;
-  return Math.min(model.read(box.value.slice(0, cursor)).length - 1, last());
-}
-
-/** Return the end of the token at t in the box. */
-function endOf(t) {
-  if (model.bytePairs) return model.bytePairs.ends(reading.tokens)[t];
-  let end = box.value.length;
-  while (end && model.read(box.value.slice(0, end)).length > t + 1) end--;
-  return end;
-}
 
 /** Append text, or replace a part of the box, as if it were typed. */
 function write(text, from = box.value.length, to = from) {
   inBox(() => [box.setSelectionRange(from, to), document.execCommand("insertText", false, text)]);
-  if (!isInside()) box.closest(".editor").scrollTop = 0; // the end
+  box.closest(".editor").scrollTop = 0; // the end
 }
 
 /** Edit the text with the box focused, which `execCommand` needs, then restore the focus. */
@@ -44,14 +28,13 @@ function inBox(edit) {
 
 const report = (text) => (find("said").textContent = text);
 
-/** Draw the continuation, unless the text is still being read, the cursor is inside it, or it was dismissed. */
+/** Draw the continuation, unless the text is still being read or it was dismissed. */
 function drawGhost() {
-  const isWanted = reading.known > last() && !isInside() && !dismissed, state = reading.states[last()];
+  const isWanted = reading.known > last() && !dismissed, state = reading.states[last()];
   ghost = isWanted ? model.continuation(state, NUM_GHOST, room(), chosen.alpha, source()).text : "";
   find("typed").textContent = box.value;
   find("ghost").textContent = `${ghost}\u200b`; // gives an empty last line its height
   find("take").disabled = !ghost;
-  find("inside").hidden = !isInside();
   clearTimeout(speaking); // a screen reader reads the grey text after a pause in typing
   if (!ghost || document.activeElement !== box) return;
   speaking = setTimeout(() => (find("spoken").textContent = `continues: ${ghost}`), 1200);
@@ -96,10 +79,6 @@ box.addEventListener("keydown", (event) => {
     dismissed = true;
     drawGhost();
   }
-});
-document.addEventListener("selectionchange", () => {
-  if (document.activeElement !== box || reading.known <= last()) return;
-  choose(caret());
 });
 find("take").addEventListener("click", () => write(ghost));
 find("more").addEventListener("click", writeMore);

@@ -105,8 +105,8 @@ function trainedModel() {
 /** Return the text that the shown network was trained on. */
 function trainedText() {
   if (chosen.network === null) return run.text;
-  const fill = "abcdefghij".repeat(3).slice(0, training.settings.data.delay - 2);
-  return training.alphabet.text || `k${fill} ks${fill} `; // the recalled letter follows
+  const fillers = "qrstuvwxyz".repeat(3).slice(0, training.settings.data.delay - 2);
+  return training.alphabet.text || `d${fillers} dg${fillers} `; // g follows
 }
 
 const isReadable = () => training.alphabet.text && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2;
