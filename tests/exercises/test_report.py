@@ -1,7 +1,9 @@
 """The report of any sweep, also of unfinished ones, and which runs a report rejects."""
 
 import re
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pandas import DataFrame
@@ -10,7 +12,7 @@ from tests.support.jobs import leave_job
 from tests.support.programs import run_program
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
-from timemachine.exercises import clipping, generic, report
+from timemachine.exercises import clipping, generic, report, small_data
 from timemachine.run.jobs import load_jobs, rows_of
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
@@ -36,6 +38,21 @@ def test_smoke_report_says_so(scale: str, tmp_path: Path) -> None:
     leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})
     report.write_results(tmp_path, "none", load_jobs(tmp_path))
     assert ("scale=smoke" in (tmp_path / "report.md").read_text()) == (scale == "smoke")
+
+
+@pytest.mark.parametrize("module", [generic, small_data])
+@pytest.mark.parametrize(
+    ("content", "is_damaged"),
+    [(b"epoch,val/perplexity\n1,x\n", True), (b"epoch,val/perplexity\n1,\xff\n", True), (b"", False),
+     (b"epoch,step\n1,2\n", False), (b"step\n1\n", False), (b"epoch,val/perplexity\n1,9\n2,8", False)],
+)  # fmt: skip
+def test_figures_of_damaged_tables(module: Any, content: bytes, is_damaged: bool, tmp_path: Path) -> None:
+    """One line names the table; a row that a kill cut short is dropped."""
+    folder = leave_job(tmp_path, {"data": {"start": 0}}, metrics={"val/perplexity": 7.5})
+    (folder / "metrics.csv").write_bytes(content)
+    jobs = DataFrame(rows_of(load_jobs(tmp_path)))
+    with pytest.raises(SettingError, match=r"metrics\.csv") if is_damaged else nullcontext():
+        module.figure(jobs)
 
 
 def test_report_program(tmp_path: Path) -> None:

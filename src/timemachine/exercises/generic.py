@@ -14,6 +14,7 @@ from pandas import DataFrame
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
 from timemachine.run.jobs import in_short, is_setting
+from timemachine.run.rows import read_curve
 
 SETTINGS = None
 SETUP = """
@@ -49,11 +50,10 @@ def figure(jobs: DataFrame) -> Figure:
     for place, name in reversed([*enumerate(names)]):  # draw the lowest curve on top
         colour, style = STYLES[place] if place < len(STYLES) else ("lightgrey", "-")
         for number, folder in enumerate(jobs["folder"][labels == name]):
-            if (path := Path(folder, "metrics.csv")).is_file():
-                epochs = pd.read_csv(path).dropna(subset=[VAL])
+            if curve := read_curve(Path(folder, "metrics.csv"), VAL):
                 label = shorten(name, 45, placeholder=" …") if not number and place < len(STYLES) else None
-                axes.plot(epochs["epoch"], epochs[VAL].clip(upper=HIGHEST), style, color=colour, linewidth=1.2,
-                          marker="." if len(epochs) < 3 else None, label=label)  # fmt: skip
+                axes.plot([*curve], [min(value, HIGHEST) for value in curve.values()], style, color=colour,
+                          linewidth=1.2, marker="." if len(curve) < 3 else None, label=label)  # fmt: skip
     axes.set(xlabel="epoch", ylabel=f"validation perplexity (log scale, at most {HIGHEST:g})")
     if axes.lines:  # matplotlib rejects a log axis without data
         axes.set_yscale("log")

@@ -6,6 +6,7 @@ Uses Lightning's private `fit_loop._iteration_based_training` (tested with 2.6.6
 import random
 import signal
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
@@ -163,6 +164,12 @@ class RunStart(Callback):
         self.run.begin(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
 
 
+def unreadable(path: Path, error: Exception) -> SettingError:
+    """Return the error for a damaged file, without torch's advice on how to load a pickle all the same."""
+    reason = "" if isinstance(error, UnpicklingError) else f": {one_line(error, 100)}"
+    return SettingError(f"{relative_path(path)}: not a run's checkpoint or export, or damaged{reason}")
+
+
 def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
     """Return the run's last.ckpt, None for a new run; set `run.completed_epochs`.
 
@@ -181,7 +188,7 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
         loops, epoch = checkpoint["loops"]["fit_loop"], int(checkpoint["epoch"]) + 1
         sha256 = checkpoint.get(type(data).__qualname__, {}).get("sha256")
     except Exception as error:  # damaged bytes raise anything
-        raise SettingError(f"{relative_path(path)}: not a checkpoint, or damaged: {one_line(error, 100)}") from error
+        raise unreadable(path, error) from error
     if sha256 != getattr(getattr(data, "corpus", None), "sha256", None):
         name = format_value(run.settings["data"].get("corpus"))
         raise SettingError(f"data.corpus={name}: the run in {folder} was trained on another text")
