@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from timemachine.cells import LSTMScratch
+from timemachine.cells import CELLS, LSTMScratch, input_weights
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS, RNNScratch, input_weights
+from timemachine.rnn import RNNScratch
 
 PYTORCH: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "deep_rnn": nn.RNN}
 GATES = {"gru": "rzh", "lstm": "ifco"}  # in PyTorch's order

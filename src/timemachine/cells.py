@@ -6,10 +6,15 @@ The products with the inputs do not depend on the state, so they are computed fo
 step then multiplies the state by the weights of all gates at once.
 """
 
+import inspect
+import re
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from timemachine.rnn import CELLS, RNNScratch
+from timemachine.config import require
+from timemachine.rnn import RNNScratch
 
 
 class LSTMScratch(nn.Module):
@@ -123,4 +128,31 @@ def _gate(
     return nn.Parameter(W_DH), nn.Parameter(W_HH), nn.Parameter(torch.zeros(num_hiddens))
 
 
-CELLS |= {"lstm": LSTMScratch, "gru": GRUScratch, "deep_rnn": StackedRNNScratch}
+# model.cell -> class. `Cell(num_inputs, num_hiddens, sigma, …)` receives the other settings of `model.` that it has
+# parameters for; `forward(inputs_TBD, state_BS)` returns (T, B, H) and a state (B, S).
+CELLS: dict[str, type[nn.Module]] = {
+    "rnn": RNNScratch,
+    "lstm": LSTMScratch,
+    "gru": GRUScratch,
+    "deep_rnn": StackedRNNScratch,
+}
+
+
+def build_cell(name: str, num_inputs: int, num_hiddens: int, sigma: float, **settings: Any) -> nn.Module:
+    """Build the cell that `model.cell` names.
+
+    `settings`: those of `model.` that some of the cells have, such as `activation`. Raises SettingError for a name not
+    in `CELLS`, and for a setting that this cell lacks, unless it has its default value.
+    """
+    require(isinstance(name, str) and name in CELLS, "model.cell", name, f"must be one of {', '.join(CELLS)}")
+    parameters = inspect.signature(CELLS[name]).parameters
+    defaults = {p.name: p.default for cell in CELLS.values() for p in inspect.signature(cell).parameters.values()}
+    for setting, value in settings.items():
+        is_read = setting in parameters or value == defaults.get(setting)
+        require(is_read, f"model.{setting}", value, f"not supported by model.cell={name}; remove it")
+    return CELLS[name](num_inputs, num_hiddens, sigma, **{k: v for k, v in settings.items() if k in parameters})
+
+
+def input_weights(cell: nn.Module) -> list[nn.Parameter]:
+    """Return the input weights: parameters of the cell, or of its first layer, with names that start with W_x."""
+    return [p for name, p in cell.named_parameters() if re.match(r"(rnns\.0\.)?W_x", name)]

@@ -11,13 +11,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from timemachine import cells  # noqa: F401 (adds its cells to CELLS)
+from timemachine.cells import build_cell, input_weights
 from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import check_model, require
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.perplexity import Perplexity, in_evaluation_mode
-from timemachine.rnn import build_cell, input_weights
 from timemachine.vocab import Vocab
 
 

@@ -16,12 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 
+from timemachine.cells import input_weights
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises.comparison import Estimate, compare, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels, plain_numbers
 from timemachine.exercises.stream import PARTS
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import input_weights
 from timemachine.run.console import CELL_NAMES
 
 FACTOR, SCALE, RATE, TEXT = "model.input_lr_factor", "model.sigma_xh", "model.lr", "data.corpus"
