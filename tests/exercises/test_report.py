@@ -1,6 +1,8 @@
 """The report of any sweep, also of unfinished ones, and which runs a report rejects."""
 
 import re
+import subprocess
+import sys
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
@@ -11,6 +13,7 @@ from pandas import DataFrame
 
 from tests.support.jobs import leave_job
 from tests.support.programs import run_program
+from tests.support.runs import table
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
 from timemachine.exercises import clipping, generic, report, small_data
@@ -35,9 +38,10 @@ def test_an_exercise_is_not_a_path(exercise: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", ["full", "smoke"])
-def test_smoke_report_says_so(scale: str, tmp_path: Path) -> None:
+def test_smoke_report_says_so(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})
     report.write_results(tmp_path, "none", load_jobs(tmp_path))
+    assert ("scale=smoke" in capsys.readouterr().out) == (scale == "smoke")
     assert ("scale=smoke" in (tmp_path / "report.md").read_text()) == (scale == "smoke")
 
 
@@ -54,6 +58,20 @@ def test_figures_of_damaged_tables(module: Any, content: bytes, is_damaged: bool
     jobs = DataFrame(rows_of(load_jobs(tmp_path)))
     with pytest.raises(SettingError, match=r"metrics\.csv") if is_damaged else nullcontext():
         module.figure(jobs)
+
+
+def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
+    """A spreadsheet would compute them. Numbers stay numbers."""
+    leave_job(tmp_path, {"seed": 0}, message="=HYPERLINK(1)", metrics={"val/perplexity": -7.5})
+    report.write_results(tmp_path, "none", load_jobs(tmp_path))
+    (row,) = table(tmp_path / "summary.csv")
+    assert (row["message"], row["val/perplexity"]) == ("'=HYPERLINK(1)", "-7.5")
+
+
+def test_titles_without_docstrings() -> None:
+    code = "from timemachine.exercises import clipping, report; print(report.title_of(clipping))"
+    command = [sys.executable, "-OO", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("Exercise")
 
 
 def test_report_program(tmp_path: Path) -> None:

@@ -102,8 +102,8 @@ class Sweep(Callback):
             first = read_job(Path(config.hydra.sweep.dir, "0")).started
             started = max(self.started, datetime.fromisoformat(first).timestamp() if first else 0)
             minutes = (time.time() - started) / 60 / number * (self.num_jobs - number)
-            of, left = f" of {self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
-        print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
+            of, left = f"  {number}/{self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
+        print_text(f"job {number - 1:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
         if error:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
 
