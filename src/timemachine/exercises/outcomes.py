@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.transforms import offset_copy
+from matplotlib.transforms import ScaledTranslation
 from pandas import DataFrame
 
 from timemachine.exercises.drawing import COLOURS, MARKERS
@@ -52,8 +52,8 @@ def draw_shares(axes: Axes, runs: DataFrame, by: str, label: str) -> None:
     """
     shares = runs.groupby([label, by], sort=False)["learns"].mean().unstack(label, sort=False).sort_index()
     for number, name in enumerate(shares):
-        shift = 2 * (number - (shares.shape[1] - 1) / 2)  # in points, so that equal lines stay visible
-        shifted = offset_copy(axes.transData, axes.figure, x=shift, y=shift, units="points")
+        shift = (number - (shares.shape[1] - 1) / 2) / 36  # 2 points, in inches: equal lines stay visible
+        shifted = axes.transData + ScaledTranslation(shift, shift, axes.figure.dpi_scale_trans)
         axes.plot(shares[name], MARKERS[number] + "-", color=COLOURS[number], label=name, markerfacecolor="none",
                   transform=shifted, clip_on=False)  # fmt: skip
     axes.set_xticks(shares.index, [f"{value:g}" for value in shares.index])
