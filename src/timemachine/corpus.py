@@ -14,7 +14,6 @@ from pathlib import Path
 from timemachine.config import REPOSITORY, Tokens, require
 from timemachine.errors import SettingError
 from timemachine.texts import CATALOGUE, normalisation
-from timemachine.texts.recall import delay_of, recall_text
 
 SAMPLE, DEFAULT = "sample", "time_machine"
 
@@ -54,9 +53,12 @@ def find_corpus(name: str | list[str], search_dirs: Sequence[str | Path], tokens
     """
     are_folders = isinstance(search_dirs, list | tuple) and all(isinstance(each, str | Path) for each in search_dirs)
     require(are_folders, "data.search_dirs", search_dirs, "must be a list of folders", "[books]")
-    if isinstance(name, str) and (delay := delay_of(name)):
-        text, title = recall_text(delay), f"the recall corpus with a delay of {delay}"
-        return Corpus(name, title, name, (), text, hashlib.sha256(text.encode()).hexdigest(), tokens=tokens)
+    if isinstance(name, str) and name.startswith("recall"):
+        from timemachine.texts.recall import delay_of, recall_text  # deferred: rarely needed
+
+        if delay := delay_of(name):
+            text, title = recall_text(delay), f"the recall corpus with a delay of {delay}"
+            return Corpus(name, title, name, (), text, hashlib.sha256(text.encode()).hexdigest(), tokens=tokens)
     corpus = _located(name, search_dirs)
     characters, sha256, left_out, replaced = bytearray(), hashlib.sha256(), 0, Counter[str]()
     path = corpus.paths[0]

@@ -33,7 +33,7 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw what the models gain from more than eight characters: one panel per size, one series per way."""
+    """Draw the ratio of the perplexity after eight characters: one panel per size, one series per way."""
     runs = cells.runs_of(jobs)
     sizes, names = sorted(runs["size"].unique()), [*dict.fromkeys(runs["cell"])]
     fig, (row,) = panels(1, len(sizes), width=3.6 * len(sizes), sharey=True)

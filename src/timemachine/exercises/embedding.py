@@ -15,8 +15,8 @@ is with one-hot inputs. A step on W_xh changes these rows by E Eᵀ times the on
 σ² (1 if not given) the diagonal of E Eᵀ is about Dσ². Speed: the factor on the rate of W_xh, times Dσ² for an
 embedding. Differences are in nats per token, paired by excerpt. Bold: significant after Holm's correction."""
 CAPTION = (
-    "Loss on the rest of the text minus that of one-hot inputs of speed 1, without speeds below 1. Points: excerpts; "
-    "bars: means."
+    "Loss on the rest of the text minus the loss with one-hot inputs of speed 1, without speeds below 1. Points: "
+    "excerpts; bars: means."
 )
 KEY, ONE_HOT = ["rate", "speed", "input"], "one-hot"
 

@@ -24,7 +24,7 @@ table has the ten settings with the lowest validation perplexity, and the recipe
 and 1,000 updates for letters, 128, 32, 4 and 490 for byte pairs. Differences are paired by excerpt. Holm's correction
 is over all settings, not only those shown."""
 CAPTION = (
-    "Loss on the rest of the text minus that of the recipe's settings, at the learning rate of the best setting: means "
+    "Loss on the rest of the text minus the recipe's, at the learning rate of the best setting: means "
     "over excerpts with 95% intervals."
 )
 BITS, VERSUS = "rest, bits per byte", "rest vs. the recipe, nats"

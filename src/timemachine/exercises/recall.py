@@ -26,23 +26,23 @@ delay. Models of about 24,000 parameters are trained with AdamW, with 2,000 upda
 rate, faster inputs and larger inputs: as in [exercise cells](../cells/report.md), but with a factor of 10 and a scale
 of 1. For each delay, cell and way, the rate with the lowest mean validation perplexity of those that were tried.
 Accuracy: share of the repeated letters that are the likeliest next character, in up to 1,000 blocks that no run was
-trained on, each read from a zero state; one number per seed. Chance: 1/16."""
+trained on, each read with the block before from a zero state; one number per seed. Chance: 1/16."""
 CAPTION = "Accuracy at the repeated letter by delay. Points: seeds; lines join means. Grey: chance."
 FORMATS = {"parameters": ",.0f", "rate": "g"}
 
 
 @in_evaluation_mode
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
-    """Return the accuracy at the repeated letters of the test text, each block read from a zero state.
+    """Return the accuracy at the repeated letters of the test text, each read with the block before from a zero state.
 
     Of the first 1,000 blocks, or as many as there are: chance is 1/16, with a standard error of at most 0.016.
     """
     delay = delay_of(str(data.hparams["corpus"])) or 0
     tokens_N = data.tokens_N.cpu().long()
     places_M = (tokens_N == data.vocab[" "]).nonzero()[:, 0]  # of the spaces, which the repeated letter follows
-    is_tested = (places_M - delay + 1 >= data.splits["test"].targets.start) & (places_M + 1 < len(tokens_N))
+    is_tested = (places_M - 2 * delay >= data.splits["test"].targets.start) & (places_M + 1 < len(tokens_N))
     places_M = places_M[is_tested][:MAX_BLOCKS]
-    X_MT = tokens_N[places_M[:, None] - torch.arange(delay - 1, -1, -1)].to(model.device)
+    X_MT = tokens_N[places_M[:, None] - torch.arange(2 * delay, -1, -1)].to(model.device)
     predicted_M = model(X_MT)[0][:, -1].argmax(-1).cpu()
     return {"accuracy": (predicted_M == tokens_N[places_M + 1]).double().mean().item()}
 
