@@ -127,7 +127,7 @@ def compare_heat_map(shown: Shown) -> None:
     states = shown.hiddens[columns[0][0] : columns[-1][0] + 1]
     most = shown.scale(states[: shown.t + 1 - columns[0][0]] if shown.blank else states)
     assert set(shown.page.locator(".most").all_text_contents()) == {f"{float(f'{most:.2g}'):g}"}
-    if 3 * states.shape[1] > shown.page.evaluate("heightOfUnits()"):
+    if 4 * states.shape[1] > shown.page.evaluate("heightOfUnits()"):
         return
     for state, (place, *column) in zip(states, columns, strict=True):
         if shown.blank and place > shown.t:

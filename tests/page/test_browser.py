@@ -173,7 +173,9 @@ def selected(page: "Page") -> int:
 TEXTS = {"characters": "“It has,” é\nHow far", "chinese": "你好。\n", "bpe": "“It's said,”\n  they’ll go 😀"}
 
 
-@pytest.mark.parametrize("name", ["relu", "embedding", "gru", "lstm", "deep", "deep relu", "characters", "chinese", "bpe"])
+@pytest.mark.parametrize(
+    "name", ["relu", "embedding", "gru", "lstm", "deep", "deep relu", "characters", "chinese", "bpe"]
+)
 def test_shown_numbers_are_those_of_torch(name: str, open_page: Open) -> None:
     model, vocab, page = exact_model(**MODELS[name]), vocab_of(name), open_page(name)
     text = TEXTS.get(name, "The Time,  Tr")
@@ -208,7 +210,7 @@ def test_link_restores_the_state(open_page: Open) -> None:
     page.get_by_label("Saved epochs").press("ArrowLeft")
     page.locator("#strip").press("Home")
     page.keyboard.press("ArrowRight")
-    click(page, "Copy link")
+    click(page, "Copy a link")
     link = page.url
     open_page("tanh")
     page.goto(link)
@@ -263,10 +265,10 @@ def test_play_reads_token_by_token(name: str, open_page: Open) -> None:
     t = selected(page)
     assert 2 <= t < last and value(page) == text
     compare(page, model, vocab, text, t, blank=True)
-    page.keyboard.press("ArrowRight")
+    click(page, "One step forward")
     if t + 1 < last:
         compare(page, model, vocab, text, t + 1, blank=True)
-    page.keyboard.press("ArrowLeft")
+    click(page, "One step back")
     compare(page, model, vocab, text, t, blank=True)
     page.evaluate("choose(last() - 1)")
     page.get_by_role("button", name="Play").click()
@@ -377,7 +379,9 @@ def test_bars_write_whole_characters(open_page: Open) -> None:
     for t in (3, len(tokens_of(BPE, text)) - 1):
         page.evaluate("choose", t)
         settle(page)
-        for index, disabled in page.eval_on_selector_all("#bars button", "rows => rows.map(row => [row.value, row.disabled])"):
+        for index, disabled in page.eval_on_selector_all(
+            "#bars button", "rows => rows.map(row => [row.value, row.disabled])"
+        ):
             token = BPE.idx_to_token[int(index)]
             assert disabled is (t == 3 or int(index) == BPE.unk or partial(token))
 

@@ -68,9 +68,7 @@ def test_largest_page(monkeypatch: pytest.MonkeyPatch) -> None:
         make_page(model, vocab, summary_of(model))
 
 
-def test_command_says_what_a_page_lacks(
-    sample: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_says_what_a_page_lacks(sample: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The text of the run has changed since."""
     text = tmp_path / "text.txt"
     text.write_text(sample.characters)

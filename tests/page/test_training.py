@@ -132,7 +132,7 @@ def test_link_trains_to_the_same_numbers(open_page: Open) -> None:
     page.locator("#strip").press("Home")
     settle(page)
     shown = (page.evaluate("training.settings"), page.evaluate(WEIGHTS), page.text_content("#ghost"))
-    page.get_by_role("button", name="Copy link").click()
+    page.get_by_role("button", name="Copy a link").click()
     assert "3" in numbers(page.text_content("#copied") or "")
     link = page.url
     open_page("tanh")
@@ -149,7 +149,7 @@ def test_link_with_an_own_text(open_page: Open) -> None:
     for length, is_shared in ((1500, True), (2100, False)):
         open_link(page, "data.text=own")
         page.get_by_label("Paste a text").fill((own * 2)[:length])
-        page.get_by_role("button", name="Copy link").click()
+        page.get_by_role("button", name="Copy a link").click()
         assert ("2,000" in (page.text_content("#copied") or "")) is not is_shared
         page.reload()
         assert page.evaluate("find('own').value") == ((own * 2)[:length] if is_shared else "")
@@ -171,8 +171,8 @@ def test_hostile_link(link: str, open_page: Open) -> None:
     page = open_page("epochs")
     open_link(page, link)
     invalid = """() => {
-        const { networks, data } = training.settings, groups = [...networks.map(group => [group, NETWORK]), [data, DATA]];
-        return groups.flatMap(([group, fields]) => Object.keys(group).filter(name => !fields[name].accepts(group[name])));
+        const isInvalid = ([group, fields]) => Object.keys(group).filter(name => !fields[name].accepts(group[name]));
+        return groupsOf(training.settings).flatMap(isInvalid);
     }"""
     assert page.evaluate(invalid) == []
     assert page.evaluate("training.settings.networks.length") == 1

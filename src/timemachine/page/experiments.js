@@ -60,7 +60,7 @@ function commandOf({ cell, layers, ...network }, { text, ...data }) {
   add("model.sigma_xh", network.sigmaXh, SIGMA);
   add("model.sigma_hh", network.sigmaHh, SIGMA);
   const isRecall = text === "recall", usual = isRecall ? [NaN, NaN] : BOOK_SPLIT;
-  if (isRecall) words.push(`data.corpus=recall${data.delay === 16 ? "" : `_${data.delay}`}`, "probes=[recall]");
+  if (isRecall) words.push(`data.corpus=recall${data.delay === 16 ? "" : `_${data.delay}`}`);
   else words.push(...(text === "own" ? ["data.corpus=my_text.txt", "data.tokens=characters"] : run.overrides));
   add("data.num_steps", isRecall ? 2 * data.delay + 1 : data.window, 32);
   add("data.num_train", isRecall ? 450_000 : numTrain, usual[0]);

@@ -155,21 +155,20 @@ function drawReaders() {
 /** Draw the numbers of each network next to those of train.py, and the command. */
 function drawResults() {
   const { experiment, settings: { networks, data }, epochs, ready, update } = training, said = [], titles = names();
-  const isRecall = data.text === "recall", share = (p) => (p == null ? "" : `${Math.round(100 * p)}%`);
-  const show = isRecall ? ([, recall]) => ["", share(recall)] : (pair) => pair.map((number) => number?.toFixed(2) ?? "");
+  const show = (number) => (number == null ? "" : inWords(number));
   find("scores").replaceChildren(...networks.map((network, place) => {
     const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, lost = update > 0 && isLost(place);
-    const python = experiment && (experiment.python[place] ? show(experiment.python[place]).join(" ") : "diverged");
+    const python = experiment && (experiment.python[place]?.map(show).filter(Boolean).join(", ") ?? "diverged");
     const vals = epochs.map(({ networks }) => networks[place].val), lowest = Math.min(...vals);
     const hasRisen = vals.length > RISES && vals.slice(-RISES).every((later) => later > BY_HEART * lowest);
-    if (!lost && !isRecall && hasRisen && train < val) said.push(`${titles[place]} learns by heart: its validation` +
+    if (!lost && hasRisen && train < val) said.push(`${titles[place]} learns by heart: its validation` +
       ` perplexity has risen from ${inWords(lowest)} to ${inWords(val)}. A longer text helps, or fewer updates.`);
-    const numbers = lost ? ["diverged", ""] : show([train, isRecall ? recall : val]);
+    const recalls = recall == null ? "" : `, recalls ${Math.round(100 * recall)}%`;
+    const numbers = lost ? ["diverged", ""] : [show(train), show(val) + recalls];
     const cells = [grouped(ready?.parameters[place] ?? NaN).replace("NaN", ""), ...numbers, python ?? ""];
     const head = create("th", titles[place], { className: `network-${place}`, scope: "row" });
     return create("tr", [head, ...cells.map((text) => create("td", text))]);
   }));
-  find("measured").textContent = isRecall ? "recalled" : "validation";
   find("expected").textContent = experiment?.says ?? "Your own settings: train.py has not been run with them.";
   find("noted").textContent = said.join(" ");
   find("command").textContent = networks.map((network) => commandOf(network, data)).join("\n");
