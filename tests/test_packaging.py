@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import timemachine
 from tests.support.programs import Program, assert_succeeded
 from timemachine.config import REPOSITORY
 
@@ -96,3 +97,13 @@ def test_uv_lock() -> None:
         bounds |= {(canonicalize_name(r.name), r.specifier, marker) for r in map(Requirement, requirements)}
     assert locked == bounds, "run make lock"
     assert set(re.findall(r'"https?://([^/"]+)', text)) == {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_names_of_the_package_are_lazy() -> None:
+    code = (
+        "import sys, timemachine; assert not {'torch', 'numpy', 'lightning'} & {*sys.modules}; print(dir(timemachine))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout and hasattr(timemachine, name) for name in timemachine.MODULES)
+    with pytest.raises(AttributeError):
+        _ = timemachine.nothing
