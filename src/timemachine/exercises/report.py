@@ -35,7 +35,7 @@ def write_results(
     """
     summary = table_of(jobs)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
-    if exercise in ("none", "side_by_side"):
+    if exercise in ("none", "runs"):
         print_jobs(summary, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     module, frame = module_of(exercise), DataFrame(rows_of(jobs))
