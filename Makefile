@@ -4,8 +4,10 @@
 # make more-exercises  run the exercises of the next edition and of chapter 10: five hours
 # make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
 # make notebook        execute book.ipynb in place
+# make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
+# make page-kernel     compile the kernel of page.html, which is a part of the repository
 # make lint            run ruff and mypy
 # make torture         compare random settings with a plain loop; kill and resume runs and sweeps: 80 minutes on two cores
 # make soak            run hundreds of commands and a long run, and check that memory and files do not grow
@@ -28,7 +30,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint bench exercises more-exercises how-low notebook numbers lock
+.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook lab \
+  numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -50,7 +53,7 @@ coverage: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
 	  -m "not slurm and not gpu and not browser" $(TESTS)
 
-MORE := cells cells_elsewhere small_data tying vocabulary
+MORE := cells cells_tuning cells_reach recall small_data tying vocabulary
 OF_TOKENS := $(basename $(notdir $(wildcard conf/grid/full/next_edition/*.yaml)))
 EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
@@ -79,12 +82,19 @@ lock: .venv/.ready-dev
 notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
 
+lab: .venv/.ready$(LOCKS)
+	$(BIN)/python src/lab.py
+
 numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers
 
 bench: .venv/.ready-dev$(LOCKS)
 	-$(PIP) --no-deps d2l==1.0.3 regex
 	$(BIN)/python -m tests.benchmarks.bench
+
+page-kernel: .venv/.ready$(LOCKS)
+	$(PIP) "$$(grep -o 'ziglang==[0-9.]*' pyproject.toml)"
+	$(BIN)/python -m timemachine.page.build
 
 lint: .venv/.ready-dev$(LOCKS)
 	$(BIN)/ruff check .

@@ -57,6 +57,7 @@ MODEL: dict[str, Valid] = {
     "hiddens": Number(1, MAX_HIDDENS, whole=True),
     "layers": Number(1, 16, whole=True),
     "sigma": Number(0, 10),  # above 1 the first perplexities are worse than guessing
+    "sigma_xh": Number(0, 10, optional=True),
     "sigma_hh": Number(0, 10, optional=True),
     "forget_bias": Number(-10, 10),
     "lr": POSITIVE,

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,23 @@ def test_generic_report(tmp_path: Path) -> None:
     assert "Varied: `seed`: 0, 1; `model.hiddens`: 16, 32; `model.lr`: 1, 8." in text
     assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one after another." in text
     assert (sweep / "figure.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("lrs", [(1.0,), (1.0, 2.0), ("a", "b")])
+def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A search over a custom module, which logs no perplexity: table, best job and figure have its metric."""
+    epochs = [{"epoch": epoch, "val/loss": 3.0 / epoch} for epoch in (1, 2)]
+    for hiddens, lr in product((16, 32), lrs):
+        settings = {"optimized_metric": "val/loss", "model": {"hiddens": hiddens, "lr": lr}}
+        metrics, typed = {"epoch": 2, "val/loss": 1.5 - hiddens / 100}, [f"model.hiddens={hiddens}"]
+        leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": epochs}, overrides=typed)
+    report.write_results(tmp_path / "s", "none", load_jobs(tmp_path / "s"))
+    jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
+    assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
+    (axes,) = generic.figure(jobs).axes
+    assert "val/loss" in (axes.get_ylabel(), axes.get_title()) and (axes.lines or axes.images)
+    printed = capsys.readouterr().out
+    assert "1.180" in printed and "python train.py model.hiddens=32" in printed
 
 
 def test_repeated_seed_counts_once(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError, one_line
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import relative_path, write_figure, write_whole
-from timemachine.run.jobs import Job, in_short, is_setting, metric_of_jobs, print_jobs, rows_of, table_of
+from timemachine.run.jobs import Job, in_short, is_setting, print_jobs, rows_of, table_of
 
 TOO_SHORT = "With `scale=smoke` the runs are too short to answer the question: their numbers mean nothing."
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
@@ -33,7 +33,7 @@ def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
     summary = table_of(jobs)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
     if exercise == "none":
-        print_jobs(summary, metric_of_jobs(jobs))
+        print_jobs(summary, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     module, frame = module_of(exercise), DataFrame(rows_of(jobs))
     ended, answer = frame[[job.has_ended for job in jobs]], _reference_answer(exercise, frame)

@@ -5,14 +5,14 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.drawing import lines, panels
+from timemachine.exercises.drawing import COLOURS, lines, panels
 from timemachine.run.rows import read_curve
 
 SETTINGS = ()
 SETUP = """
 Perplexities are window perplexities, as in the book. Each excerpt is a rotation of the text with different training and
 validation parts and a different seed; the tokens are learned from the whole text."""
-CAPTION = "Training and validation perplexity of each excerpt."
+CAPTION = "Training and validation perplexity, one colour per excerpt."
 COLUMNS = {"best_epoch": "best epoch", "best_val/perplexity": "validation, best", "val/perplexity": "validation, last",
            "train/perplexity": "training, last", "best_val/bits_per_byte": "bits per byte, best",
            "val/bits_per_byte": "bits per byte, last"}  # fmt: skip
@@ -35,5 +35,5 @@ def figure(jobs: DataFrame) -> Figure:
     for split, name in (("train", "training"), ("val", "validation")):
         for start, folder in zip(jobs["data.start"], jobs["folder"], strict=True):
             series[f"{name}, from {start:,}"] = read_curve(Path(folder, "metrics.csv"), f"{split}/perplexity")
-    lines(axes, series, ",.1f")
+    lines(axes, series, ",.1f", COLOURS[: len(series) // 2])  # one colour per excerpt
     return fig
