@@ -7,6 +7,7 @@
 # make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
+# make page-kernel     compile the kernel of page.html, which is a part of the repository
 # make lint            run ruff and mypy
 # make torture         compare random settings with a plain loop; kill and resume runs and sweeps: 80 minutes on two cores
 # make soak            run hundreds of commands and a long run, and check that memory and files do not grow
@@ -28,7 +29,8 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint bench exercises more-exercises how-low notebook lab numbers lock
+.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook lab \
+  numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -50,7 +52,7 @@ coverage: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
 	  -m "not slurm and not gpu and not browser" $(TESTS)
 
-MORE := cells cells_elsewhere small_data tying vocabulary
+MORE := cells cells_tuning cells_reach recall small_data tying vocabulary
 OF_TOKENS := $(basename $(notdir $(wildcard conf/grid/full/next_edition/*.yaml)))
 EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
@@ -87,6 +89,10 @@ numbers: .venv/.ready-dev$(LOCKS)
 bench: .venv/.ready-dev$(LOCKS)
 	-$(PIP) --no-deps d2l==1.0.3 regex
 	$(BIN)/python -m tests.benchmarks.bench
+
+page-kernel: .venv/.ready$(LOCKS)
+	$(PIP) "$$(grep -o 'ziglang==[0-9.]*' pyproject.toml)"
+	$(BIN)/python -m timemachine.page.build
 
 lint: .venv/.ready-dev$(LOCKS)
 	$(BIN)/ruff check .

@@ -88,9 +88,9 @@ def test_each_fit_draws_its_epochs_from_the_seed(sample: Corpus, tmp_path: Path)
 def test_a_fraction_without_a_batch_is_rejected_before_training(
     name: str, fraction: float, sample: Corpus, tmp_path: Path
 ) -> None:
-    data = TimeMachine(64, 8, 200, 100, corpus=sample)
+    data, setting = TimeMachine(64, 8, 200, 100, corpus=sample), {name: fraction}
     with pytest.raises(SettingError, match=rf"^trainer\.{name}={fraction}: "):
-        fit(tmp_path, RNNLMScratch(len(data.vocab), hiddens=4), data, max_epochs=1, **{name: fraction})
+        fit(tmp_path, RNNLMScratch(len(data.vocab), hiddens=4), data, max_epochs=1, **setting)  # type: ignore[arg-type]
     assert not (tmp_path / "steps.csv").exists()
 
 

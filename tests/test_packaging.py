@@ -42,6 +42,7 @@ def test_sdist_has_the_programs(dist: Path) -> None:
         names = {name.partition("/")[2] for name in file.getnames()}
     settings = {path.relative_to(REPOSITORY).as_posix() for path in REPOSITORY.glob("conf/**/*.yaml")}
     assert names >= settings | {"train.py", "evaluate.py", "generate.py", "src/timemachine/kernels/fused.cpp"}
+    assert names >= {f"src/timemachine/page/kernel.{kind}" for kind in ("cpp", "wasm")}
 
 
 @pytest.mark.slow

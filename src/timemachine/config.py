@@ -4,6 +4,7 @@ conf/ has the defaults and a comment for each. `RNNLMScratch`, `TimeMachine`, ev
 arguments with the tables below; Lightning's Trainer checks its own.
 """
 
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
@@ -56,6 +57,7 @@ MODEL: dict[str, Valid] = {
     "hiddens": Number(1, MAX_HIDDENS, whole=True),
     "layers": Number(1, 16, whole=True),
     "sigma": Number(0, 10),  # above 1 the first perplexities are worse than guessing
+    "sigma_xh": Number(0, 10, optional=True),
     "sigma_hh": Number(0, 10, optional=True),
     "forget_bias": Number(-10, 10),
     "lr": POSITIVE,
@@ -137,6 +139,9 @@ def _checked(setting: str, value: Any, kind: Valid) -> Any:
     assert isinstance(kind, Number)
     if value is None and kind.optional:
         return None
+    if isinstance(value, str) and re.fullmatch(r"[-+.\de]+", value):
+        rule = f"must be {kind}, not a text; oc.decode converts one, as in ${{oc.decode:${{oc.env:NAME}}}}"
+        raise SettingError(f"{setting}='{value}': {rule}")
     is_number = isinstance(value, Integral if kind.whole else Real) and not isinstance(value, bool)
     require(is_number and kind.least <= value <= kind.most, setting, value, f"must be {kind}")
     # A rate of 4 stays an int.

@@ -1,5 +1,7 @@
 """Exceptions that the programs report as one line instead of a traceback."""
 
+REMEDY = "use a smaller model.lr, model.sigma or trainer.gradient_clip_val"  # for a run that diverges
+
 
 class UserError(Exception):
     """A user's mistake, or a result such as divergence: the program prints the message and ends."""
@@ -13,7 +15,7 @@ class Diverged(UserError):
     """A loss, gradient or weight, named by `what`, is not finite."""
 
     def __init__(self, what: str, where: str) -> None:
-        super().__init__(f"diverged {where}: {what} is not finite")
+        super().__init__(f"diverged {where}: {what} is not finite; {REMEDY}")
         self.what = what
 
 

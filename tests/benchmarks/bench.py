@@ -263,6 +263,25 @@ def program(threads: int) -> Iterator[Row]:
     yield Row(what, min(ours), min(book))
 
 
+def page(threads: int) -> Iterator[Row]:
+    """Compare the training in page.html (one thread, in headless Chromium) with whole programs: 100 epochs."""
+    what, text = "the page's training", find_corpus("sample", []).paths[0]
+    one_or_two, rounds = {"OMP_NUM_THREADS": str(threads)}, 3
+    pages, books, programs = list[float](), list[float](), list[float]()
+    try:
+        for _ in range(rounds):
+            pages.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", []))))
+            books.append(timed("-m", "tests.benchmarks.book_program", str(text), **one_or_two)[0])
+            programs.append(timed(TRAIN, "data=sample", "logger=csv", **one_or_two)[0])
+    except (ImportError, OSError) as error:
+        yield Row(f"{what}: skipped, {one_line(error, 60)}")
+    except subprocess.CalledProcessError as error:
+        yield Row(skipped(what, error))
+    else:
+        yield Row(f"{what} against the book's own program", min(pages), min(books))
+        yield Row(f"{what} against train.py", min(pages), min(programs))
+
+
 def next_edition(threads: int) -> Iterator[Row]:
     """Compare the run and an epoch of `recipe=next_edition` with the book's own code."""
     what = "next edition: the whole program against the book's own"
@@ -311,7 +330,7 @@ def skipped(what: str, error: subprocess.CalledProcessError) -> str:
     return f"{what}: skipped, {error.stderr.splitlines()[-1]:.60}"
 
 
-EVERY = (steps, book, cells, limit, sizes, epoch, decoding, program, start, next_edition)
+EVERY = (steps, book, cells, limit, sizes, epoch, decoding, program, page, start, next_edition)
 GROUPS = {group.__name__: group for group in EVERY}
 
 

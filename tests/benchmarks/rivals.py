@@ -4,6 +4,7 @@ T time steps, B batch, H hidden units, V vocabulary.
 """
 
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 import lightning.pytorch as pl
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.benchmarks.book_program import import_d2l
+from tests.page.conftest import CHROMIUM, launched
+from tests.page.worker import Worker, network, text_of
 from timemachine.clipping import clip_gradients
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.kernels.language_model import FusedRNNLM
@@ -115,6 +118,25 @@ class PlainLightning(pl.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=1)
+
+
+def page_ms(data: TimeMachine) -> float:
+    """Train the book's network for 100 epochs in headless Chromium, as page.html does; return the milliseconds.
+
+    They include the validations and the weights that the worker sends. Raise ImportError without playwright, OSError
+    without Chromium.
+    """
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        raise OSError("Chromium is not installed")
+    with sync_playwright() as playwright:
+        page = launched(playwright).new_page()
+        page.set_default_timeout(600_000)
+        worker, began = Worker(page), perf_counter()
+        worker.start([network()], text_of(data))
+        worker.run(100 * -(-len(data.splits["train"].starts) // data.batch_size))
+        return 1e3 * (perf_counter() - began)
 
 
 def item_by_item(data: TimeMachine, split: str) -> DataLoader[Any]:

@@ -41,10 +41,16 @@ def test_every_exercise_ends_in_a_report(exercise: str, typed: list[str], tmp_pa
     assert {job.status for job in jobs} <= {"completed", "diverged"}
 
 
+PROBES_OF_TEXTS = {*probes.PROBES} - {"recall"}
+
+
 @pytest.mark.parametrize(
     ("settings", "names"),
-    [([], {*probes.PROBES}), (["model=regularized", "model.carry_state=true"], {*probes.PROBES} - {"differences"})],
-)
+    [
+        ([], PROBES_OF_TEXTS), (["data.corpus=recall"], {"recall"}),
+        (["model=regularized", "model.carry_state=true"], PROBES_OF_TEXTS - {"differences"}),
+    ],
+)  # fmt: skip
 def test_probes_after_a_fit_on_a_gpu(settings: list[str], names: set[str], tmp_path: Path) -> None:
     """Lightning moves the model back to the CPU, but no tensor of a data module."""
     short = ["trainer=cpu", "trainer.max_epochs=1", "trainer.max_steps=10", "data.batch_size=64"]

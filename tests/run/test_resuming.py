@@ -236,6 +236,12 @@ def test_damaged_checkpoint_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
     assert_rejected(folder, "has ended")  # its results stay
 
 
+def test_damaged_table_is_rejected(uninterrupted: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(uninterrupted, tmp_path / "run")
+    (folder / "metrics.csv").write_bytes(b"epoch,step\n1,\xff\n")
+    assert_rejected(folder, "metrics.csv: ")
+
+
 def test_checkpoints_elsewhere(tmp_path: Path) -> None:
     """A ModelCheckpoint with another folder keeps `save_top_k` files in it."""
     own = ModelCheckpoint(tmp_path / "own", monitor="train/perplexity", filename="{epoch}")

@@ -23,15 +23,15 @@ from pandas import DataFrame, Series
 import timemachine.run.program  # noqa: F401  resolvers of conf/
 from timemachine.config import REPOSITORY
 from timemachine.exercises import report
-from timemachine.exercises.comparison import against, compare, estimate, holm
+from timemachine.exercises.comparison import against, at_best, compare, estimate, fisher, holm, share_interval
 from timemachine.run.files import write_figure
 from timemachine.run.record import flat
 
 REFERENCE = REPOSITORY / "sweeps/reference"
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
-             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "cells_elsewhere",
-             "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping", "next_edition/relu",
-             "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
+             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "recall", "cells_tuning",
+             "cells_reach", "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping",
+             "next_edition/relu", "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
 SURPRISING = ("history", "how_low", "cells", "sampling", "clipping")  # in README
 CURVES = ("small_data",)  # their figures need the metrics.csv of the runs
 MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table -> settings other than the recipe's
@@ -98,8 +98,15 @@ def percent(ratio: float, digits: int = 0) -> str:
     return f"{100 * abs(ratio - 1):.{digits}f}% {'lower' if ratio < 1 else 'higher'}"
 
 
+def interval(outcomes: Iterable[bool]) -> str:
+    """Return the 95% interval of a share of runs, such as "33% to 58%"."""
+    runs = list(outcomes)
+    return " to ".join(f"{limit:.0%}" for limit in share_interval(sum(runs), len(runs)))
+
+
 NAMES = {"REFERENCE": REFERENCE, "pd": pd, "math": math, "DataFrame": DataFrame, "Series": Series, "span": span,
-         "percent": percent, "estimate": estimate, "compare": compare, "against": against, "holm": holm}  # fmt: skip
+         "percent": percent, "estimate": estimate, "compare": compare, "against": against, "at_best": at_best,
+         "holm": holm, "fisher": fisher, "interval": interval}  # fmt: skip
 
 
 @cache
@@ -212,10 +219,10 @@ def book() -> str:
 def book_in_a_line() -> str:
     """Return README's text on the book's run."""
     jobs = table(REFERENCE / "book/summary.csv")
-    train, val, rest = (estimate(job[f"{it}/perplexity"] for job in jobs).mean for it in ("train", "val", "test"))
+    train, val, rest = (f"{estimate(job[f'{it}/perplexity'] for job in jobs):.2f}" for it in ("train", "val", "test"))
     return (
-        f"After 100 epochs the perplexity is {train:.1f} on the training text, {val:.1f} on the validation text and "
-        f"{rest:.1f} on the test text, which is the rest of the novel."
+        f"After 100 epochs the perplexity is {train} on the training text, {val} on the validation text and {rest} on "
+        f"the test text, which is the rest of the novel (mean and 95% interval over {len(jobs)} seeds)."
     )
 
 

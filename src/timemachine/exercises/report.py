@@ -1,6 +1,8 @@
 """Write a sweep's report.md from the folders of its jobs, also for unfinished sweeps."""
 
+import ast
 import importlib
+import inspect
 import math
 import pkgutil
 import re
@@ -17,8 +19,9 @@ from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError, one_line
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import relative_path, write_figure, write_whole
-from timemachine.run.jobs import Job, in_short, is_setting, metric_of_jobs, print_jobs, rows_of, table_of
+from timemachine.run.jobs import Job, in_short, is_setting, print_jobs, rows_of, table_of
 
+TOO_SHORT = "With `scale=smoke` the runs are too short to answer the question: their numbers mean nothing."
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 
 
@@ -28,9 +31,9 @@ def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
     `exercise`: the name of the exercise, or `none`. Raises SettingError if the report cannot tell the jobs apart.
     """
     summary = table_of(jobs)
-    write_whole(folder / "summary.csv", summary.to_csv(index=False).encode())
+    write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
     if exercise == "none":
-        print_jobs(summary, metric_of_jobs(jobs))
+        print_jobs(summary, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     module, frame = module_of(exercise), DataFrame(rows_of(jobs))
     ended, answer = frame[[job.has_ended for job in jobs]], _reference_answer(exercise, frame)
@@ -41,6 +44,8 @@ def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
         if exercise != "none":
             table = as_text(module.table(ended), module)
             print_table(title_of(module), list(table), table.to_numpy().tolist())
+    if is_smoke(frame):
+        print_text(TOO_SHORT)
     write_whole(folder / "report.md", text.encode())
     print(f"report        {relative_path(folder / 'report.md')}, with figure.png")
     if answer:
@@ -53,9 +58,7 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
     `jobs`: the rows of the runs that ended. Raises SettingError if they differ in settings that the table would pool,
     or lack a column that the table needs.
     """
-    is_smoke = "scale" in jobs and (jobs["scale"] == "smoke").any()
-    warning = "*With `scale=smoke` the runs are too short for their numbers to mean anything.*" if is_smoke else ""
-    parts = [head, warning]
+    parts = [head, f"*{TOO_SHORT}*" if is_smoke(jobs) else ""]
     if len(jobs):
         require_told_apart(jobs, module.SETTINGS)
         try:
@@ -73,9 +76,19 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def is_smoke(jobs: DataFrame) -> bool:
+    """Return whether a job has `scale=smoke`."""
+    return "scale" in jobs and bool((jobs["scale"] == "smoke").any())
+
+
 def title_of(module: Any) -> str:
-    """Return the title of a module's report: the first line of its docstring."""
-    return str(module.__doc__).partition("\n")[0]
+    """Return the title of a module's report: the first line of its docstring, which Python may have dropped."""
+    return str(ast.get_docstring(ast.parse(inspect.getsource(module)))).partition("\n")[0]
+
+
+def _no_formula(cell: Any) -> Any:
+    """Return a cell of summary.csv; a text that a spreadsheet would compute gets an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def module_of(exercise: str) -> Any:

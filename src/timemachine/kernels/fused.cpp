@@ -27,12 +27,12 @@
 // of a product run along k alone, and sums along a row always add 16 numbers at a time.
 //
 // build.py compiles this file once for each instruction set; KERNELS names the exported table, and VECTOR_BYTES is the
-// width of a vector. fused.py chooses an instruction set and starts the threads. The file uses no inline functions of
-// the standard library: the linker might keep a copy compiled for an instruction set that this CPU lacks. Compiled
-// without -ffast-math: exp rounds by adding a large number, and NaN has to stay NaN.
+// width of a vector. fused.py chooses an instruction set and starts the threads. page/kernel.cpp includes this file and
+// needs no table. The file uses no inline functions of the standard library: the linker might keep a copy compiled for
+// an instruction set that this CPU lacks. Compiled without -ffast-math: exp rounds by adding a large number, and NaN
+// has to stay NaN.
 
-#include <cstdint>
-#include <cstring>
+#include <stdint.h>
 
 enum Cell : int64_t { TANH, RELU, GRU, LSTM };
 
@@ -165,7 +165,8 @@ template <class S> struct Pair {  // A (rows, K) and B (K, columns) in panels, t
     int64_t K, b;  // b: the same of B if it is not in panels
 };
 
-constexpr int ROWS = VECTOR_BYTES == 64 ? 8 : 6;  // AVX2 has registers for 6 x 2 sums, a number of A, two vectors of B
+// AVX2 has registers for 6 x 2 sums, a number of A, two vectors of B; a browser's compiler needs some of the 16 itself.
+constexpr int ROWS = VECTOR_BYTES == 64 ? 8 : VECTOR_BYTES == 32 ? 6 : 4;
 
 // From `row` on blocks of R rows and fewer, as equal as can be, J vectors wide: C = A B summed over two pairs, or
 // (TRANSPOSED) C += A' B of one, where A is (K, rows) and B is not in panels.
@@ -425,8 +426,8 @@ template <Cell CELL, class S> void run_tile(const Arguments& a, const Memory<S>&
     const int64_t used = m.GH - H + a.H;  // of the gates' columns, without the padding of the last one
     *m.out_of_range += read_indices(a.X + first * a.X_b, a.X_t, a.X_b, T, B, a.D, m.X);
     *m.out_of_range += read_indices(a.Y + first * a.Y_b, a.Y_t, a.Y_b, T, B, a.V, m.Y);
-    for (int64_t l = 0; l <= top; l++) memset(m.states + l * m.states_size, 0, step * sizeof(S));
-    memset(m.carried, 0, a.layers * m.tile * H * sizeof(S));
+    for (int64_t l = 0; l <= top; l++) __builtin_memset(m.states + l * m.states_size, 0, step * sizeof(S));
+    __builtin_memset(m.carried, 0, a.layers * m.tile * H * sizeof(S));
 
     for (int64_t t = 0; t < T; t++)
         for (int64_t l = 0; l <= top; l++) {
@@ -478,15 +479,17 @@ template <Cell CELL, class S> void run_tile(const Arguments& a, const Memory<S>&
     }
 }
 
+template <class S>
+constexpr decltype(&run_tile<TANH, S>) run_tile_of[] = {
+    run_tile<TANH, S>, run_tile<RELU, S>, run_tile<GRU, S>, run_tile<LSTM, S>};
+
 template <class S> void work(Arguments& a) {  // what each thread does
-    constexpr decltype(&run_tile<TANH, S>) run_tile_of[] = {
-        run_tile<TANH, S>, run_tile<RELU, S>, run_tile<GRU, S>, run_tile<LSTM, S>};
     const int64_t thread = __atomic_fetch_add(&a.next_thread, 1, __ATOMIC_RELAXED);
     for (int64_t chunk; (chunk = __atomic_fetch_add(&a.next_chunk, 1, __ATOMIC_RELAXED)) < a.chunks;) {
         const Memory<S> m(a, a.memory, chunk, thread);
-        memset(m.loss, 0, (char*)m.end_of_gradients - (char*)m.loss);
+        __builtin_memset(m.loss, 0, (char*)m.end_of_gradients - (char*)m.loss);
         for (int64_t tile = m.tiles * chunk / a.chunks; tile < m.tiles * (chunk + 1) / a.chunks; tile++)
-            run_tile_of[a.cell](a, m, tile * m.tile);
+            run_tile_of<S>[a.cell](a, m, tile * m.tile);
     }
 }
 
@@ -540,8 +543,10 @@ template <class S> constexpr Kernel<S> kernel = {bytes<S>, pack_all<S>, work<S>,
 
 }  // namespace
 
+#ifdef KERNELS
 extern "C" __attribute__((visibility("default"))) const struct {
     Kernel<float> float32;
     Kernel<double> float64;
     const char* source;  // build.py looks for it
 } KERNELS = {kernel<float>, kernel<double>, "source " SOURCE_HASH};
+#endif

@@ -6,6 +6,7 @@ Hydra passes any value on; Lightning and many a callback then run to the end wit
 import inspect
 import pydoc
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
@@ -14,6 +15,7 @@ from timemachine.config import format_value
 from timemachine.errors import SettingError
 
 PLAIN = (bool, int, float, str)
+EXTRAS = {"TensorBoardLogger": "tensorboard"}  # class -> its package, which is also the extra
 
 
 def check_types(settings: Mapping[str, Any]) -> None:
@@ -23,6 +25,9 @@ def check_types(settings: Mapping[str, Any]) -> None:
         entries |= {f"{group}.{name}": entry for name, entry in (settings.get(group) or {}).items()}
     for name, entry in entries.items():
         if isinstance(entry, dict) and isinstance(entry.get("_target_"), str):
+            package = EXTRAS.get(entry["_target_"].rpartition(".")[2])
+            if package and not find_spec(package):
+                raise SettingError(f"{name}: needs the package {package}; type pip install -e '.[{package}]'")
             check_arguments(entry, f"{name}.")
 
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -34,6 +35,7 @@ class Job:
     message: str | None = None
     exercise: str = ""  # "" if the job has no summary.json
     scale: str = "full"
+    overrides: list[str] = field(default_factory=list)  # of the command line
     settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
     metrics: dict[str, float] = field(default_factory=dict)
     parameters: int | None = None  # number of weights
@@ -141,12 +143,19 @@ def exercise_of(jobs: Iterable[Job]) -> str:
 
 
 def metric_of_jobs(jobs: Iterable[Job]) -> str:
-    """Return the `optimized_metric` of the jobs, that of the first one that has it."""
+    """Return the `optimized_metric` of the first job that records one."""
     return next((str(job.settings["optimized_metric"]) for job in jobs if "optimized_metric" in job.settings), METRIC)
 
 
-def print_jobs(table: "DataFrame", metric: str) -> None:
-    """Print a line per job: status, perplexities, `metric`, and the first varied settings; all are in summary.csv."""
+def print_jobs(table: "DataFrame", jobs: list[Job]) -> None:
+    """Print a line per job, the lowest `optimized_metric` first, and the command that trains the best one alone.
+
+    A line has the status, perplexities, and the first varied settings; all are in summary.csv.
+    """
+    metric = metric_of_jobs(jobs)
+    ranks = [(job.status != "completed", job.metrics.get(metric, math.inf)) for job in jobs]
+    order = sorted(range(len(jobs)), key=ranks.__getitem__)
+    table, best = table.iloc[order], jobs[order[0]]
     settings = [name for name in table if is_setting(name)]
     names = dict.fromkeys(["train/perplexity", "val/perplexity", "test/perplexity", metric])
     metrics = [name for name in names if name in table]
@@ -157,6 +166,8 @@ def print_jobs(table: "DataFrame", metric: str) -> None:
     print_table("perplexity of each job", columns, cells.to_numpy().tolist())
     if settings[NUM_SHOWN:]:
         print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
+    if len(jobs) > 1 and best.overrides and metric in best.metrics:
+        print_text(f"best          job {best.name}: {shlex.join(['python', 'train.py', *best.overrides])}")
 
 
 def _measurements(name: str, measured: Any) -> Iterable[tuple[str, Any]]:

@@ -25,9 +25,11 @@ from timemachine.run.record import (
     MACHINE_SETTINGS,
     TRUSTED_CLASSES,
     Record,
+    is_first_process,
     read_summary,
     was_interrupted,
 )
+from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent
 
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
 # Arguments that train.py passes itself: a value in conf/ or on the command line would be ignored.
@@ -43,6 +45,7 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
     All others, such as a mistake in a custom class, are left to Hydra, which prints a short traceback. After Ctrl-C the
     exit status is 130. Errors of a sweep's jobs are left to `run.sweep.Sweep`.
     """
+    end_quietly()
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
@@ -50,7 +53,7 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
             return main(cfg)
         except (KeyboardInterrupt, SystemExit) as error:
             if was_interrupted(error):
-                sys.exit(130)  # as a shell does
+                sys.exit(TERMINATED if error.args == (TERMINATED,) else INTERRUPTED)
             raise
         except Exception as error:
             cause = unwrapped(error)
@@ -81,6 +84,8 @@ def open_run(cfg: DictConfig) -> Record:
     folder, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
     if cfg.resume is not None:
         take_recorded(cfg, read_summary(folder)["settings"], overrides)
+    if not is_first_process():
+        end_with_parent()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
@@ -107,7 +112,7 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
     """Return the three files of `.hydra/`, by their paths.
 
     Hydra writes them before it calls the program (`hydra.output_subdir`), so that a command that is rejected would
-    replace those of the run whose folder it names.
+    replace the files of the run whose folder it names.
     """
     hydra_cfg = HydraConfig.get()
     contents = {"config": cfg, "hydra": OmegaConf.create({"hydra": hydra_cfg}), "overrides": hydra_cfg.overrides.task}

@@ -23,11 +23,13 @@ from filelock import FileLock, Timeout
 from timemachine.config import DATA, REPOSITORY, format_value
 from timemachine.errors import Diverged, SettingError, UserError, one_line, unwrapped
 from timemachine.run.files import relative_path, write_whole
+from timemachine.run.signals import TERMINATED
 
 ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
 LAST, EXPORT = "checkpoints/last.ckpt", "model.safetensors"
 LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
+LOCK_SECONDS = 1  # to wait for it: `is_running` takes it for a moment
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 # Classes that a run's folder may name: no other name in a folder is imported.
 TRUSTED_CLASSES = (
@@ -75,7 +77,7 @@ class Record:
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
         self.summary |= {"overrides": []} | about | {"started": started, "seconds": 0.0}
-        self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=0)
+        self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=LOCK_SECONDS)
 
     def __enter__(self) -> Self:
         if self.writes:
@@ -199,7 +201,7 @@ def status_and_message(error: BaseException) -> dict[str, str]:
 def was_interrupted(error: BaseException | None) -> bool:
     """Return whether Ctrl-C or SIGTERM has caused an exception: Lightning makes a SystemExit of KeyboardInterrupt."""
     return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+        isinstance(error, SystemExit) and (error.code == TERMINATED or isinstance(error.__context__, KeyboardInterrupt))
     )
 
 

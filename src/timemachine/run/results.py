@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import UserError
+from timemachine.errors import REMEDY, UserError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.console import print_table, print_text, short
 from timemachine.run.files import relative_path, write_figure, write_whole
@@ -76,10 +76,10 @@ def outcome(metrics: Mapping[str, float], guessing: int, metric: str) -> tuple[s
     `guessing`: the perplexity of guessing. `metric`: the run's `optimized_metric`.
     """
     if (val := metrics.get("val/perplexity", 0.0)) > guessing:
-        rule = f"worse than guessing among {guessing}; use a smaller model.lr or model.sigma, or fewer epochs"
+        rule = f"worse than guessing among {guessing}; {REMEDY}, or fewer epochs"
         return "diverged", f"diverged: ends with a validation perplexity of {val:.4g}, {rule}"
     if not math.isfinite(metrics.get("train/perplexity", 0.0)):
-        return "diverged", "diverged: the training perplexity is not finite; use a smaller model.lr or model.sigma"
+        return "diverged", f"diverged: the training perplexity is not finite; {REMEDY}"
     names = ("train/perplexity", metric) if metric == "val/perplexity" else (metric,)  # a custom model has others
     missing = [name for name in names if name not in metrics]
     return "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None

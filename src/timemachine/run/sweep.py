@@ -3,6 +3,7 @@
 Uses the private `JobReturn._return_value` of Hydra (tested with 1.3.8): the public property raises a job's exception.
 """
 
+import atexit
 import math
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from timemachine.run.files import relative_path
 from timemachine.run.jobs import load_jobs, read_job
 from timemachine.run.program import is_job, places_of_settings, typed_overlays
 from timemachine.run.record import LAST, is_running, objective, read_summary, status_and_message
+from timemachine.run.signals import end_orderly
 from timemachine.weights_and_biases import upload_line
 
 
@@ -37,6 +39,7 @@ class Sweep(Callback):
     """
 
     def __init__(self) -> None:
+        self.again = ""  # how to resume the sweep
         self.num_jobs, self.started = 0, 0.0  # 0 if unknown; the time of the sweep's start
         self.varied: set[str] = set()
 
@@ -66,7 +69,9 @@ class Sweep(Callback):
             sweeps = (each for each in choices.values() if each.is_sweep_override())
             self.num_jobs = math.prod(len(list(each.sweep_iterator())) for each in sweeps)
         count = f"{self.num_jobs} jobs; " if self.num_jobs else ""
-        print(f"sweep  {count}resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}", flush=True)
+        self.again = f"resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}"
+        print(f"sweep  {count}{self.again}", flush=True)
+        end_orderly(self._print_how_to_resume)
         self.started = time.time()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -80,6 +85,7 @@ class Sweep(Callback):
         if error and ((job.has_ended and not _describes(job.status, error)) or is_running(folder)):
             # Rejected: the folder has another job. Printed here, since Hydra 1.4 still calls `on_multirun_end`.
             print(error_line(error), file=sys.stderr, flush=True)
+            atexit.unregister(self._print_how_to_resume)
             sys.exit(1)
         if error and not isinstance(error, UserError):
             traceback.print_exception(error)
@@ -96,10 +102,13 @@ class Sweep(Callback):
             first = read_job(Path(config.hydra.sweep.dir, "0")).started
             started = max(self.started, datetime.fromisoformat(first).timestamp() if first else 0)
             minutes = (time.time() - started) / 60 / number * (self.num_jobs - number)
-            of, left = f" of {self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
-        print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
+            of, left = f"  {number}/{self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
+        print_text(f"job {number - 1:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
         if error:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
+
+    def _print_how_to_resume(self) -> None:
+        print(f"sweep  interrupted; {self.again}", flush=True)
 
     def _varies(self, override: str) -> bool:
         return override.lstrip("+~").partition("=")[0] in self.varied
@@ -108,6 +117,7 @@ class Sweep(Callback):
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
         from timemachine.exercises.report import write_results
 
+        atexit.unregister(self._print_how_to_resume)
         folder, exercise = Path(config.hydra.sweep.dir), str(config.hydra.runtime.choices.get("exercise"))
         try:
             jobs = load_jobs(folder)

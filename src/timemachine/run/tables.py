@@ -40,7 +40,7 @@ class Tables(Callback):
         """Drop the rows after the checkpoint of a resumed run, and the test metrics, which come again.
 
         Raises SettingError for a table that is missing, or ends before the checkpoint: the best validation and the
-        clipped steps of the summary are those of the tables.
+        clipped steps in the summary come from the tables.
         """
         self.last_step = trainer.global_step
         for path in (self.steps_csv, self.metrics_csv):

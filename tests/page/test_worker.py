@@ -1,0 +1,242 @@
+"""page/worker.js in headless Chromium: the numbers of the lesson for any order of messages, on TimeMachine's windows.
+
+T time steps, B windows, V vocabulary, H hidden units, N windows of a split.
+"""
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.page.worker import Message, Worker, network, text_of
+from tests.support.rounding import rounding
+from timemachine.clipping import clip_gradients
+from timemachine.corpus import find_corpus
+from timemachine.datamodule import TimeMachine, _split
+from timemachine.language_model import RNNLMScratch
+from timemachine.regularized.language_model import RegularizedRNNLM
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+SEED = 7
+
+
+@pytest.fixture(scope="module")
+def page(browser: "Browser") -> Iterator["Page"]:
+    page = browser.new_page()
+    page.set_default_timeout(120_000)
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def worker(page: "Page") -> Worker:
+    return Worker(page)
+
+
+@pytest.fixture(scope="module")
+def sample() -> TimeMachine:
+    return TimeMachine(256, 16, 600, 1100, corpus=find_corpus("sample", []))  # updates of 256, 256 and 88 windows
+
+
+NETWORKS = {
+    "the book's": network(),
+    "clipped GRU": network(cell="gru", hiddens=17, sigma=0.1, radius=0.05),
+    "ReLU": network(activation="relu", hiddens=20, sigmaHh=0.2, rate=0.5),
+    "two layers": network(layers=2, sigma=0.1, inputFactor=3),
+    "LSTM by AdamW": network(cell="lstm", hiddens=9, sigmaXh=0.5, inputFactor=4, rate=0.003, optimizer="adamw"),
+}
+
+
+def lesson(settings: Message, V: int, weights: Message) -> RNNLMScratch:
+    """Return the lesson's model with these settings and weights, in float64."""
+    names = {"cell": "cell", "activation": "activation", "hiddens": "hiddens", "rate": "lr"}
+    given: dict[str, Any] = {ours: settings[theirs] for theirs, ours in names.items()}
+    if settings["layers"] > 1:
+        given |= {"cell": "deep_rnn", "layers": settings["layers"]}
+    kind = RegularizedRNNLM if settings["optimizer"] == "adamw" else RNNLMScratch
+    given |= {"optimizer": "adamw"} if kind is RegularizedRNNLM else {}
+    model = kind(vocab_size=V, input_lr_factor=settings["inputFactor"], **given).double()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.tensor(weights[name.removeprefix("rnn.")]).view(parameter.shape))
+    assert len(weights) == len([*model.parameters()])
+    return model
+
+
+def uniform(seed: int) -> Callable[[], float]:
+    """Return mulberry32, the generator of random.js."""
+
+    def draw() -> float:
+        nonlocal seed
+        seed = (seed + 0x6D2B79F5) % 2**32
+        mixed = (seed ^ seed >> 15) * (seed | 1) % 2**32
+        mixed ^= (mixed + (mixed ^ mixed >> 7) * (mixed | 61)) % 2**32
+        return (mixed ^ mixed >> 14) / 2**32
+
+    return draw
+
+
+def epochs_of_starts(N: int, seed: int) -> Iterator[list[int]]:
+    """Yield the starts of all training windows, shuffled for each epoch."""
+    draw, order = uniform(seed), [*range(N)]
+    while True:
+        for last in range(N - 1, 0, -1):
+            place = int(draw() * (last + 1))
+            order[last], order[place] = order[place], order[last]
+        yield order
+
+
+@pytest.mark.parametrize("pair", [("the book's", "clipped GRU"), ("ReLU", "two layers"), ("LSTM by AdamW",)])
+def test_numbers_of_the_lesson(pair: tuple[str, ...], sample: TimeMachine, worker: Worker) -> None:
+    """Two networks see the same windows, so the lesson's models do, too."""
+    settings, V = [NETWORKS[name] for name in pair], len(sample.vocab)
+    worker.start(settings, text_of(sample), SEED)
+    models = [lesson(each, V, weights) for each, weights in zip(settings, worker.run(0), strict=True)]
+    optimizers: list[Any] = [model.configure_optimizers() for model in models]
+    trained = worker.run(9)
+    windows_NT = sample.tokens_N.long().unfold(0, sample.num_steps + 1, 1)
+    val_NT = windows_NT[600:1700]
+    # Sums over the units and the symbols in each step, in each of 9 updates; errors cancel in long sums.
+    bound = rounding(9 * sample.num_steps * math.sqrt(2 * 32 + V))
+    for epoch, starts in zip(range(3), epochs_of_starts(600, SEED), strict=False):
+        found = worker.received("epoch")[epoch]
+        assert (found["epoch"], found["update"]) == (epoch + 1, 3 * (epoch + 1))
+        for model, optimizer, each, numbers in zip(models, optimizers, settings, found["networks"], strict=True):
+            losses = list[Tensor]()
+            for batch_NT in windows_NT[starts].split(256):
+                nll_BT = model.nll((batch_NT[:, :-1], batch_NT[:, 1:]))
+                losses.append(nll_BT.detach().flatten())
+                optimizer.zero_grad()
+                nll_BT.mean().backward()
+                clip_gradients(model.parameters(), each["radius"])
+                optimizer.step()
+            with torch.no_grad():
+                val = model.nll((val_NT[:, :-1], val_NT[:, 1:])).mean().exp().item()
+            expected = {"train": torch.cat(losses).mean().exp().item(), "val": val}
+            assert numbers.pop("recall") is None
+            assert numbers == pytest.approx(expected, rel=bound)
+    for model, weights in zip(models, trained, strict=True):
+        for name, parameter in model.named_parameters():
+            number = torch.tensor(weights[name.removeprefix("rnn.")]).view(parameter.shape).double()
+            assert (number - parameter).norm() <= bound * parameter.norm(), name
+
+
+def test_pauses_change_no_number(sample: TimeMachine, worker: Worker) -> None:
+    pair, data = [NETWORKS["the book's"], NETWORKS["clipped GRU"]], text_of(sample)
+    results = []
+    for until in ((30,), (30,), (0, 1, 5, 6, 30)):
+        worker.start(pair, data)
+        results.append([worker.run(*until), worker.received("epoch")])
+    assert results[0] == results[1] == results[2]
+    worker.start(pair, data)
+    worker.send(type="run", until=math.inf)
+    for number in (1, 2):  # in any step
+        worker.wait("progress", len(worker.received("progress")) + 1)
+        worker.send(type="pause")
+        paused = worker.wait("paused", number)
+        assert paused["reason"] == "pause"
+        worker.send(type="run", until=math.inf)
+    worker.send(type="pause")
+    end = worker.wait("paused", 3)["update"]
+    weights = worker.received("weights")[-1]["networks"]
+    worker.start(pair, data)
+    assert worker.run(end) == weights
+
+
+def test_seed_determines_weights_and_windows(sample: TimeMachine, worker: Worker) -> None:
+    data, settings = text_of(sample), network(sigma=0.5, sigmaXh=2, sigmaHh=0.1, hiddens=64)
+    worker.start([settings, settings | {"sigmaXh": 4}], data)
+    one, two = worker.run(0)
+    for name, sigma in (("W_xh", 2), ("W_hh", 0.1), ("W_hq", 0.5)):
+        drawn = torch.tensor(one[name])
+        assert drawn.square().mean().sqrt().item() == pytest.approx(sigma, rel=0.1)  # 1,800 numbers or more
+        assert abs(drawn.mean().item()) < 0.1 * sigma
+    assert not any(one["b_h"]) and not any(one["b_q"])
+    assert two["W_xh"] == [2 * weight for weight in one["W_xh"]]
+    assert two["W_hh"] == one["W_hh"]
+    worker.start([settings], data, seed=1)
+    assert worker.run(0)[0]["W_hh"] != one["W_hh"]
+
+
+def test_network_that_diverges(sample: TimeMachine, worker: Worker) -> None:
+    """The other one trains on; if all have diverged, training ends."""
+    wild = network(activation="relu", rate=1e9, radius=0)
+    worker.start([wild, network()], text_of(sample))
+    worker.run(9)
+    assert [each["diverged"] for each in worker.received("progress")[-1]["networks"]] == [True, False]
+    worker.start([wild], text_of(sample))
+    worker.send(type="run", until=math.inf)
+    paused = worker.wait("paused")
+    assert paused["reason"] == "diverged"
+    (last,) = worker.received("weights")[-1]["networks"]
+    assert all(math.isfinite(weight) for weights in last.values() for weight in weights)
+    worker.send(type="run", until=math.inf)
+    assert worker.wait("paused", 2) == paused
+
+
+@pytest.mark.parametrize(("N", "num_train", "num_val"), [(900, 100, 50), (158, 100, 50), (1003, None, None)])
+def test_windows_of_the_splits(N: int, num_train: int | None, num_val: int | None, worker: Worker) -> None:
+    """The text is 0, 1, 2, …, so each index is its place."""
+    T, sizes = 8, json.dumps({"numTrain": num_train, "numVal": num_val})
+    data = f"{{ indices: Int32Array.from({[*range(N)]}), V: {N}, numSteps: {T}, batchSize: 64, ...{sizes} }}"
+    body = f"""(() => {{
+        const {{ train, updatesPerEpoch, validate }} = textWindows({data}, uniform(1));
+        const batches = Array.from({{ length: updatesPerEpoch }}, () => [...train.next().value]);
+        return [batches.map(({{ length }}) => length), batches.flat(), [...validate()].flatMap((batch) => [...batch])];
+    }})()"""
+    lengths, *windows = worker.evaluate("textWindows, uniform", body)
+    splits = _split(N, T, num_train, num_val, "")
+    assert {*lengths[:-1]} == {64 * (T + 1)} and 0 < lengths[-1] <= 64 * (T + 1)
+    for indices, name in zip(windows, ("train", "val"), strict=True):
+        windows_NT = torch.tensor(indices).view(-1, T + 1)
+        assert (windows_NT - windows_NT[:, :1] == torch.arange(T + 1)).all()
+        starts, expected = windows_NT[:, 0].tolist(), [*splits[name].starts]
+        assert sorted(starts) == expected
+        assert (starts == expected) == (name == "val")  # training windows are shuffled
+
+
+def test_text_that_is_too_short(sample: TimeMachine, worker: Worker) -> None:
+    worker.start([network()], text_of(sample) | {"numTrain": 10**6})
+    assert worker.wait("error")["message"] == "the text is too short"
+
+
+@pytest.mark.parametrize("delay", [2, 5, 16])
+def test_recall_windows(delay: int, worker: Worker) -> None:
+    """Windows are parts of a text of blocks, from any place in a block."""
+    body = f"[...recallWindows({{ delay: {delay}, batchSize: 500, valWindows: 1 }}, uniform(3)).train.next().value]"
+    windows_NT = torch.tensor(worker.evaluate("recallWindows, uniform", body)).view(500, 2 * delay + 2)
+    starts = set[int]()
+    for indices in windows_NT.tolist():
+        text = "".join("abcdefghijklmnopqrstuvwxyz "[index] for index in indices)
+        starts.add(start := (delay - 1 - text.index(" ")) % (delay + 1))  # place in its block where the window begins
+        kinds = ["[a-p]", *["[q-z]"] * (delay - 2), " ", "[a-p]"] * 3
+        assert re.fullmatch("".join(kinds[start : start + len(text)]), text)
+        repeated = [place for place in range(delay - start, len(text), delay + 1) if place >= delay]
+        assert repeated and all(text[place] == text[place - delay] for place in repeated)
+    assert starts == {*range(delay + 1)}
+
+
+def test_recall_is_learned_by_the_gru(worker: Worker) -> None:
+    settings = network(cell="gru", hiddens=32, sigmaXh=1, rate=0.01, optimizer="adamw")
+    worker.start([settings], {"type": "recall", "delay": 4, "batchSize": 32, "valWindows": 200})
+    worker.run(300)
+    found = [message["networks"][0]["recall"] for message in worker.received("epoch")]
+    assert found[-1] > 0.5  # chance is 1/16
+
+
+def test_draws_from_the_normal_distribution(worker: Worker) -> None:
+    body = "Array.from({ length: 20_000 }, normal(uniform(5)))"
+    drawn = torch.tensor(worker.evaluate("normal, uniform", body))
+    moments = [drawn.pow(power).mean().item() for power in (1, 2, 3, 4)]
+    assert moments == pytest.approx([0, 1, 0, 3], abs=0.2)  # four standard errors of the fourth are 0.28
+    x = [1e-9, 0.01, 0.3, 0.5, 0.74, 0.75, 0.76, 0.999999]
+    assert worker.evaluate("logarithm", f"{x}.map(logarithm)") == pytest.approx([*map(math.log, x)], rel=1e-14)
