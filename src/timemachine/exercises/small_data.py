@@ -12,7 +12,7 @@ SETTINGS = ()
 SETUP = """
 Perplexities are window perplexities, as in the book. Each excerpt is a rotation of the text with different training and
 validation parts and a different seed; the tokens are learned from the whole text."""
-CAPTION = "Training and validation perplexity, one colour per excerpt."
+CAPTION = "Training and validation perplexity of each excerpt."
 COLUMNS = {"best_epoch": "best epoch", "best_val/perplexity": "validation, best", "val/perplexity": "validation, last",
            "train/perplexity": "training, last", "best_val/bits_per_byte": "bits per byte, best",
            "val/bits_per_byte": "bits per byte, last"}  # fmt: skip
