@@ -29,7 +29,7 @@ SCRIPTS: tuple[str, ...] = (
     "play", "epochs", "experiments", "training", "curves", "share", "tour", "page",
 )  # fmt: skip
 WORKER = ("random", "worker")
-# Settings of the page's networks and data that differ from the book's, and what train.py measured with them.
+# Settings of the page's networks and data that differ from the book's, and validation perplexities of train.py.
 EXPERIMENTS = json.loads(Path(__file__).with_name("experiments.json").read_text(encoding="utf-8"))
 MAX_CHARACTERS = 175_000  # of the text, which a page includes to train on; The Time Machine has fewer
 NOUN = '<span class="noun">character</span>'  # the page writes "token" instead if its model reads tokens
