@@ -60,7 +60,7 @@ def trained_models(page: "Page", vocab_size: int) -> list[RNNLMScratch]:
 
 @pytest.mark.parametrize("place", range(len(EXPERIMENTS)), ids=lambda place: EXPERIMENTS[place]["name"])
 def test_experiment_trains_what_it_shows(place: int, open_page: Open) -> None:
-    """Each button starts the networks of the experiment; what is read are the numbers of their weights."""
+    """Each button starts the networks of the experiment, and their weights give the numbers of the reading."""
     page, experiment = open_page("epochs"), EXPERIMENTS[place]
     page.locator("#experiments button").nth(place).click()
     assert page.locator("#experiments [aria-pressed=true]").all_text_contents() == [experiment["name"]]

@@ -27,7 +27,7 @@ const DATA = { // settings of the data, and of the training
   seed: number("seed", 0, 0, 2 ** 32 - 1, 1),
 };
 const TEXTS = { beginning: `beginning of ${run.title}`, whole: `all of ${run.title}`, recall: "letters to remember", own: "my own" };
-const SIGMA = 0.01; // initial scale of weights without a setting of their own
+const SIGMA = 0.01; // initial scale of all other weights
 const BOOK_SPLIT = [10_000, 5_000], MOST_TRAIN = 150_000; // windows for training and validation
 const EVALUATE_EVERY = 100; // updates, at least, as in worker.js
 
