@@ -4,6 +4,7 @@
 # make more-exercises  run the exercises of the next edition and of chapter 10: five hours
 # make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
 # make notebook        execute book.ipynb in place
+# make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
 # make lint            run ruff and mypy
@@ -27,7 +28,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint bench exercises more-exercises how-low notebook numbers lock
+.PHONY: help train test torture soak coverage lint bench exercises more-exercises how-low notebook site numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -77,6 +78,10 @@ lock: .venv/.ready-dev
 notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
 
+site: .venv/.ready-site
+	rm -rf outputs/site
+	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c .github/site . outputs/site
+
 numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers
 
@@ -109,5 +114,10 @@ INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 	$(TORCH) $(CONSTRAINT)
 	$(PIP) $(HYDRA) $(CONSTRAINT) --editable '.[dev]'
 	@touch .venv/.ready .venv/.ready$(LOCKS) .venv/.ready-dev $@
+
+# Only adds packages, since others may be reading the compiled kernel.
+.venv/.ready-site: .venv/.ready$(LOCKS)
+	$(PIP) $(CONSTRAINT) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"])')
+	@touch $@
 
 .venv/.ready-locked .venv/.ready-dev-locked: requirements.lock
