@@ -5,6 +5,7 @@
 # make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
 # make notebook        execute book.ipynb in place
 # make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
+# make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
 # make page-kernel     compile the kernel of page.html, which is a part of the repository
@@ -30,7 +31,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook lab \
+.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook lab site \
   numbers lock
 
 help:
@@ -85,6 +86,10 @@ notebook: .venv/.ready-dev$(LOCKS)
 lab: .venv/.ready$(LOCKS)
 	$(BIN)/python src/lab.py
 
+site: .venv/.ready-site
+	rm -rf outputs/site
+	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c .github/site . outputs/site
+
 numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers
 
@@ -121,5 +126,10 @@ INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 	$(TORCH)
 	$(if $(LOCKED),$(WITH_HASHES),$(PIP) $(HYDRA)) --editable '.[dev]'
 	@touch .venv/.ready .venv/.ready$(LOCKS) .venv/.ready-dev $@
+
+# Only adds packages, since others may be reading the compiled kernel.
+.venv/.ready-site: .venv/.ready$(LOCKS)
+	$(PIP) $(CONSTRAINT) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"])')
+	@touch $@
 
 .venv/.ready-locked .venv/.ready-dev-locked: requirements.lock
