@@ -129,7 +129,7 @@ INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 
 # Only adds packages, since others may be reading the compiled kernel.
 .venv/.ready-site: .venv/.ready$(LOCKS)
-	$(PIP) $(CONSTRAINT) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"])')
+	$(PIP) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"])')
 	@touch $@
 
 .venv/.ready-locked .venv/.ready-dev-locked: requirements.lock
