@@ -76,7 +76,7 @@ class Windows:
             window.on("request", self.check_request)
 
     def check_request(self, request: "Request") -> None:
-        if request.url.split("#")[0] not in self.urls.values():
+        if request.url.split("#")[0] not in self.urls.values() and not request.url.startswith("blob:"):  # the worker
             self.troubles.append(f"request: {request.url}")
 
     def open(self, name: str, phone: bool = False) -> "Page":

@@ -34,6 +34,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "relu": {"activation": "relu"},
     "embedding": {"input": "embedding", "embedding_dim": 12},
     "512 units": {"hiddens": 512},
+    "gru": {"cell": "gru"},
+    "lstm": {"cell": "lstm", "hiddens": 20},
+    "deep": {"cell": "deep_rnn", "layers": 3, "hiddens": 12},
+    "deep relu": {"cell": "deep_rnn", "activation": "relu", "hiddens": 12},
     "characters": {"vocab": CHARACTERS},
     "characters, embedding": {"vocab": CHARACTERS, "input": "embedding", "embedding_dim": 12},
     "chinese": {"vocab": CHINESE, "hiddens": 64},
@@ -55,11 +59,11 @@ def random_model(vocab: Vocab = LETTERS, seed: int = 0, **network: Any) -> RNNLM
     """Return a random model with the given settings, states of order 1 and varied probabilities."""
     torch.manual_seed(seed)
     model = RNNLMScratch(len(vocab), **network)
-    scales = {"rnn.W_xh": 0.5, "rnn.W_hh": 0.9 / math.sqrt(model.rnn.num_hiddens), "rnn.b_h": 0.1, "b_q": 0.5}
-    scales["W_hq"] = 2 / math.sqrt(model.rnn.num_hiddens)
+    hiddens = model.W_hq.shape[0]
+    scales = {"W_hq": 2 / math.sqrt(hiddens), "b_q": 0.5, "W_x": 0.5, "W_h": 0.9 / math.sqrt(hiddens), "b_": 0.1}
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            weight.normal_(0, scales.get(name, 1))
+            weight.normal_(0, next((scales[key] for key in scales if name.split(".")[-1].startswith(key)), 1))
     return model.eval()
 
 
@@ -81,7 +85,7 @@ def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str
 
 @dataclass
 class Read:
-    """Results for T tokens: the state after each (T, H), and the probabilities before and after each (T, V)."""
+    """Results for T tokens: the state after each (T, S), and the probabilities before and after each (T, V)."""
 
     characters: Tensor
     states: Tensor
@@ -94,16 +98,28 @@ class Read:
         return [-math.log2(P[character]) for P, character in zip(self.before, self.characters, strict=True)]
 
 
+def outputs_of(model: RNNLMScratch, state_BS: Tensor) -> Tensor:
+    """Return the outputs (B, H) in a state: the first part of an LSTM's, the last layer's of a deep RNN's."""
+    hiddens = model.W_hq.shape[0]
+    return state_BS[:, :hiddens] if model.hparams["cell"] == "lstm" else state_BS[:, -hiddens:]
+
+
+def states_of(model: RNNLMScratch, X_T: Tensor) -> list[Tensor]:
+    """Return the state (1, S) after each token. Autograd can reach each of them."""
+    states: list[Tensor] = []
+    for x in X_T:
+        states.append(model.rnn(model.inputs(x[None, None]), states[-1] if states else None)[1])
+    return states
+
+
 @torch.no_grad()
-def read(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, start: int = 0) -> Read:
-    """Read a text, setting the state to zero before the character at `start`."""
+def read(model: RNNLMScratch, vocab: Vocab, text: str | Tensor) -> Read:
+    """Read a text."""
     X_T = as_read(vocab, text)
-    parts = [model.rnn(model.inputs(part[None]))[0][:, 0] for part in (X_T[:start], X_T[start:]) if len(part)]
-    states_TH = torch.cat(parts)
-    after_TV, of_zero_V = model.output_layer(states_TH[:, None])[0].softmax(1), model.b_q.softmax(0)
-    before_TV = torch.cat([of_zero_V[None], after_TV[:-1]])
-    before_TV[start] = of_zero_V
-    return Read(X_T, states_TH, before_TV, after_TV)
+    states_TS = torch.cat(states_of(model, X_T))
+    after_TV = model.output_layer(outputs_of(model, states_TS)[:, None])[0].softmax(1)
+    before_TV = torch.cat([model.b_q.softmax(0)[None], after_TV[:-1]])
+    return Read(X_T, states_TS, before_TV, after_TV)
 
 
 def powered(P_V: Tensor, vocab: Vocab, alpha: float) -> Tensor:
@@ -113,38 +129,13 @@ def powered(P_V: Tensor, vocab: Vocab, alpha: float) -> Tensor:
     return powers_V / powers_V.sum()
 
 
-@torch.no_grad()
-def memory(model: RNNLMScratch, vocab: Vocab, text: str | Tensor, most: int) -> list[float]:
-    """Return the change of P in bits when the last character, or an earlier one, is replaced.
-
-    The change is the Kullback-Leibler divergence from the original P, averaged over the 8 likeliest replacements.
-    """
-    found, changes = read(model, vocab, text), []
-    for s in reversed(range(len(found.characters))[-1 - most :]):
-        likeliest = found.before[s].argsort(descending=True).tolist()
-        others = [other for other in likeliest if other not in (int(found.characters[s]), vocab.unk)][:8]
-        replaced_NT = found.characters.repeat(len(others), 1)
-        replaced_NT[:, s] = torch.tensor(others)
-        Q_NV = model(replaced_NT)[0][:, -1].softmax(1)
-        changes.append(sum(divergence(found.after[-1], Q_V) for Q_V in Q_NV) / len(others))
-    return changes
-
-
-def gradients(model: RNNLMScratch, X_T: Tensor, start: int = 0) -> Tensor:
+def gradients(model: RNNLMScratch, X_T: Tensor) -> Tensor:
     """Return the norm of the gradient of the last character's loss with respect to each earlier state: (T - 1)."""
-    states, state = [], torch.zeros(1, model.rnn.num_hiddens, dtype=model.W_hq.dtype)
-    for x in X_T[start:-1]:
-        outputs, _ = model.rnn(model.inputs(x[None, None]), state)
-        states.append(state := outputs[0])
+    states = states_of(model, X_T[:-1])
     if not states:
         return torch.zeros(0)
-    loss = F.cross_entropy(model.output_layer(state[None])[0], X_T[-1:])
+    loss = F.cross_entropy(model.output_layer(outputs_of(model, states[-1])[None])[0], X_T[-1:])
     return torch.stack([grad.norm() for grad in torch.autograd.grad(loss, states)])
-
-
-def divergence(P_V: Tensor, Q_V: Tensor) -> float:
-    """Return the Kullback-Leibler divergence of Q from P, in bits."""
-    return max(0.0, float(F.kl_div(Q_V.log(), P_V, reduction="sum")) / math.log(2))  # not negative by rounding
 
 
 def as_read(vocab: Vocab, text: str | Tensor) -> Tensor:

@@ -39,7 +39,7 @@ def test_run_and_command_write_pages(sample: Corpus, tmp_path: Path) -> None:
     before = (tmp_path / "page.html").read_bytes()
     run = Parts(before).run
     assert [(it["epoch"], "weights" in it) for it in run["epochs"]] == [(0, True), (1, False)]
-    assert (run["window"], run["text"]) == (32, sample.characters[:160])
+    assert (run["window"], run["split"], run["text"]) == (32, [128, 64], sample.characters)
     assert command.write_page(f"run={tmp_path}").read_bytes() == before
     # A file of weights has no earlier epochs, and no text.
     export_model(tmp_path / "model.safetensors", model, data.vocab, read_summary(tmp_path))
@@ -48,7 +48,7 @@ def test_run_and_command_write_pages(sample: Corpus, tmp_path: Path) -> None:
     assert (alone["epochs"], alone["text"]) == (run["epochs"][-1:], "")
 
 
-@pytest.mark.parametrize(("name", "value"), [("cell", "gru"), ("activation", "softsign"), ("hiddens", 1024)])
+@pytest.mark.parametrize(("name", "value"), [("cell", "peephole"), ("activation", "softsign"), ("hiddens", 1024)])
 def test_unsupported_models_are_refused(name: str, value: str | int) -> None:
     model = random_model(hiddens=value if isinstance(value, int) else 32)
     model.hparams[name] = value
@@ -66,6 +66,21 @@ def test_largest_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("timemachine.page.MAX_BYTES", size_of(model) - 1)
     with pytest.raises(SettingError, match=r"^model.hiddens=64: [^\n]*$"):
         make_page(model, vocab, summary_of(model))
+
+
+def test_command_says_what_a_page_lacks(sample: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The text of the run has changed since."""
+    text = tmp_path / "text.txt"
+    text.write_text(sample.characters)
+    data, model = TimeMachine(64, 32, 128, 64, corpus=str(text), search_dirs=[]), FusedRNNLM(28)
+    fit(tmp_path / "run", model, data, **TRAINER | {"max_epochs": 1})
+    change_summary(tmp_path / "run", metrics=final_numbers(tmp_path / "run"))
+    for changed in (False, True):
+        text.write_text(sample.characters + "x" * changed)
+        page = Parts(command.write_page(f"run={tmp_path / 'run'}").read_bytes())
+        said = capsys.readouterr().err
+        assert (page.run["text"] == "", said.count("\n")) == (changed, int(changed))
+        assert ("text to train on" in said) is changed
 
 
 def test_command_reports_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,9 +130,13 @@ def test_policy_allows_no_request() -> None:
     parts = Parts(make_page(model, LETTERS, summary_of(model)))
     (policy,) = (tag["content"] for _, tag in parts.tags if tag.get("http-equiv") == "Content-Security-Policy")
     directives = dict(part.strip().split(" ", 1) for part in str(policy).split(";"))
-    for name, element in (("script-src", parts.texts["script"][1]), ("style-src", parts.texts["style"][0])):
+    for name, element, more in (
+        ("script-src", parts.texts["script"][-1], " 'wasm-unsafe-eval'"),
+        ("style-src", parts.texts["style"][0], ""),
+    ):
         digest = base64.b64encode(hashlib.sha256(element.encode()).digest()).decode()
-        assert directives.pop(name) == f"'sha256-{digest}'"
+        assert directives.pop(name) == f"'sha256-{digest}'{more}"
+    assert directives.pop("worker-src") == "blob:"
     assert set(directives.values()) == {"'none'", "data:"}  # an empty icon, or a browser would request one
     assert not [tag for _, tag in parts.tags if tag.keys() & {"src", "srcset", "action", "style", "onclick"}]
     assert [tag["href"] for name, tag in parts.tags if "href" in tag and name != "a"] == ["data:,"]
@@ -138,8 +157,8 @@ def test_titles_and_characters_are_escaped(title: str, characters: set[str]) -> 
     made = make_page(model, vocab, summary_of(model, title))
     parts = Parts(made)
     assert parts.tags == usual.tags
-    assert parts.texts["script"][1] == usual.texts["script"][1]
+    assert parts.texts["script"][1:] == usual.texts["script"][1:]
     assert (parts.run["tokens"], parts.run["kind"]) == (vocab.idx_to_token, "characters")
     assert dict(parts.run["table"])["text"] == title
     assert "\u2028" not in parts.texts["script"][0]
-    assert made.lower().count(b"</script") == 2
+    assert made.lower().count(b"</script") == 4

@@ -1,162 +1,312 @@
-"""Training in the page: gradients and updates equal PyTorch's, and the panel shows the network that it trains."""
+"""Training in the page: experiments, the networks that it shows, links, commands, and a page that answers meanwhile."""
 
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from tests.page.conftest import Open
-from tests.page.models import LETTERS
+from tests.page.models import LETTERS, random_model, summary_of
 from tests.page.screen import compare, numbers, settle
-from timemachine.clipping import clip_gradients
+from timemachine.config import Tokens
 from timemachine.language_model import RNNLMScratch
+from timemachine.page import EXPERIMENTS, make_page
+from timemachine.vocab import Vocab
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 pytestmark = pytest.mark.browser
 
-V, H, T = 28, 16, 32
-TEXT = torch.randint(V, (500,), generator=torch.Generator().manual_seed(0))
-TRAINER = """([indices, V, H, weights]) => {
-    window.trainer = new Trainer(indices, V, H, 0);
-    for (const [name, weight] of Object.entries(weights)) trainer.weights[name].set(weight);
-}"""
-LISTS = "named => Object.fromEntries(Object.entries(named).map(([name, numbers]) => [name, [...numbers]]))"
+WEIGHTS = """() => training.weights.map(weights =>
+    Object.fromEntries(Object.entries(weights).map(([name, numbers]) => [name, [...numbers]])))"""
 
 
-@pytest.mark.parametrize("radius", [0.1, None])
-def test_updates_are_those_of_torch(radius: float | None, open_page: Open) -> None:
-    """Compare 20 updates with SGD on the same windows, with and without clipping."""
-    page = open_page("tanh")
-    torch.manual_seed(0)
-    model = RNNLMScratch(V, hiddens=H, sigma=0.3).double()
-    with torch.no_grad():
-        for bias in (model.rnn.b_h, model.b_q):
-            bias.normal_(0, 0.3)
-    weights = {name.removeprefix("rnn."): weight.flatten().tolist() for name, weight in model.named_parameters()}
-    page.evaluate(TRAINER, [TEXT.tolist(), V, H, weights])
-    optimizer = torch.optim.SGD(model.parameters(), lr=1)
-    for step in range(20):
-        starts = [(step * 8 + window) * 29 % (len(TEXT) - T) for window in range(8)]
-        optimizer.zero_grad()
-        windows_BT = torch.stack([TEXT[start : start + T + 1] for start in starts])
-        loss = model.nll((windows_BT[:, :-1], windows_BT[:, 1:])).mean()
-        loss.backward()
-        norm = clip_gradients(model.parameters(), radius)
-        optimizer.step()
-        step_of_page = "([starts, radius]) => trainer.descend(starts, 1, radius ?? Infinity)"
-        assert page.evaluate(step_of_page, [starts, radius]) == pytest.approx(
-            {"loss": loss.item(), "norm": norm.item()}
-        )
-    found = page.evaluate(f"() => ({LISTS})(trainer.weights)")
-    for name, weight in model.named_parameters():
-        assert found[name.removeprefix("rnn.")] == pytest.approx(weight.flatten().tolist(), abs=1e-9)
-
-
-def model_of(page: "Page", vocab_size: int, hiddens: int) -> RNNLMScratch:
-    """Return a model with the weights that the page shows."""
-    model = RNNLMScratch(vocab_size, hiddens=hiddens).double()
-    weights = page.evaluate(f"() => ({LISTS})({{ ...training.trainer.weights }})")
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(torch.tensor(weights[name.removeprefix("rnn.")]).view(weight.shape))
-    return model
-
-
-def updates(page: "Page") -> str:
-    return numbers(page.text_content("#trained") or "")[0]
-
-
-def test_panel_shows_the_network_that_it_trains(open_page: Open) -> None:
-    page, text = open_page("epochs"), "it has a time"
-    page.get_by_role("textbox", name="Your text").fill(text)
-    page.get_by_label("hidden units").select_option("16")
-    page.get_by_role("button", name="One update").click()
-    compare(page, model_of(page, 28, 16), LETTERS, text, len(text) - 1)
-    first = page.text_content("#trained")
-    page.get_by_role("button", name="Continue training").click()
-    page.wait_for_function("() => training.updates > 20")
-    page.get_by_role("button", name="Pause training").click()
-    assert int(updates(page).replace(",", "")) > 20
-    compare(page, model_of(page, 28, 16), LETTERS, text, len(text) - 1)
-    page.get_by_role("button", name="Reset").click()
-    assert updates(page) == "0"
-    page.get_by_role("button", name="One update").click()
-    assert page.text_content("#trained") == first  # the seed determines the weights and the windows
-    page.get_by_role("button", name="Show the saved network").click()
+def wait_until_paused(page: "Page") -> None:
+    page.wait_for_function("() => training.weights && !training.on", timeout=120_000)
     settle(page)
-    assert page.evaluate("model.numHiddens") == 32
 
 
-@pytest.mark.parametrize(("name", "noun", "phi"), [("relu", "character", "relu"), ("bpe", "token", "tanh")])
-def test_words_are_those_of_the_shown_network(name: str, noun: str, phi: str, open_page: Open) -> None:
-    page = open_page(name)
-    words = "() => ['noun', 'phi'].map(word => [...document.querySelectorAll(`.${word}`)].map(it => it.textContent))"
-    for button, expected in (("One update", ["character", "tanh"]), ("Show the saved network", [noun, phi])):
-        page.get_by_role("button", name=button).click()
-        assert [*map(set, page.evaluate(words))] == [{word} for word in expected]
-        assert page.locator("body.tokens").count() == (expected[0] == "token")
+def train(page: "Page", updates: int) -> None:
+    """Train up to this number of updates."""
+    page.evaluate("train", updates)
+    wait_until_paused(page)
 
 
-def test_play_stops_at_other_weights(open_page: Open) -> None:
-    page = open_page("tanh")
-    page.get_by_role("button", name="One update").click()
-    for change in (page.get_by_role("button", name="Reset").click, lambda: page.select_option("#hiddens", "16")):
-        page.get_by_role("button", name="Play").click()
-        assert page.evaluate("play.on")
-        change()
-        settle(page)
-        assert page.evaluate("[play.on, play.blank]") == [False, False]
+def open_link(page: "Page", link: str) -> None:
+    page.evaluate("hash => (location.hash = hash)", f"text=it has&{link}")
+    page.wait_for_function("() => box.value === 'it has'")
+    settle(page)
 
 
-def test_training_on_pasted_text(open_page: Open) -> None:
-    """The alphabet is the text's, and the box gets an example until it can be read."""
-    page, pasted = open_page("tanh"), "Жена узнала, что муж был в связи. " * 9
-    box = page.get_by_role("textbox", name="Your text")
-    before = box.input_value()
-    page.locator("#source").select_option("own")
-    train = page.get_by_role("button", name="Train", exact=True)
+def trained_models(page: "Page", vocab_size: int) -> list[RNNLMScratch]:
+    """Return models with the settings and the weights of the page's networks."""
+    models = []
+    for network, weights in zip(page.evaluate("training.settings.networks"), page.evaluate(WEIGHTS), strict=True):
+        is_deep = network["layers"] > 1
+        settings = {"layers": network["layers"]} if is_deep else {}
+        cell = "deep_rnn" if is_deep else network["cell"]
+        model = RNNLMScratch(vocab_size, network["hiddens"], cell=cell, activation=network["activation"], **settings)
+        named = {name.removeprefix("rnn."): parameter for name, parameter in model.double().named_parameters()}
+        assert named.keys() == weights.keys()
+        with torch.no_grad():
+            for name, parameter in named.items():
+                parameter.copy_(torch.tensor(weights[name]).view(parameter.shape))
+        models.append(model)
+    return models
+
+
+@pytest.mark.parametrize("place", range(len(EXPERIMENTS)), ids=lambda place: EXPERIMENTS[place]["name"])
+def test_experiment_trains_what_it_shows(place: int, open_page: Open) -> None:
+    """Each button starts the networks of the experiment, and their weights give the numbers of the reading."""
+    page, experiment = open_page("epochs"), EXPERIMENTS[place]
+    page.locator("#experiments button").nth(place).click()
+    assert page.locator("#experiments [aria-pressed=true]").all_text_contents() == [experiment["name"]]
+    page.wait_for_function("() => training.update >= 2", timeout=120_000)
+    page.get_by_role("button", name="Pause").click()
+    wait_until_paused(page)
+    settings = page.evaluate("training.settings")
+    for network, shown in zip(experiment["networks"], settings["networks"], strict=True):
+        assert shown.items() >= network.items()
+    assert settings["data"].items() >= experiment.get("data", {}).items()
+    assert page.locator("#scores tr").count() == len(experiment["networks"])
+    is_recall = settings["data"]["text"] == "recall"
+    models = trained_models(page, page.evaluate("model.size"))
+    parameters = [f"{sum(weight.numel() for weight in model.parameters()):,}" for model in models]
+    assert page.locator("#scores td:nth-child(2)").all_text_contents() == parameters
+    if is_recall:
+        return
+    page.get_by_role("textbox", name="Your text").fill("it has a time")
+    for choice, model in enumerate(models):
+        page.locator("#reader").select_option(str(choice))
+        compare(page, model, LETTERS, "it has a time", 12)
+
+
+@pytest.mark.parametrize(
+    "network",
+    ["0.cell=lstm&0.hiddens=9", "0.layers=3&0.hiddens=8", "0.layers=2&0.activation=relu&0.hiddens=8"],
+)
+def test_other_networks(network: str, open_page: Open) -> None:
+    page, text = open_page("epochs"), "it has"
+    open_link(page, f"{network}&data.batch=16&data.updates=5&trained=5&network=0")
+    wait_until_paused(page)
+    (model,) = trained_models(page, len(LETTERS))
+    compare(page, model, LETTERS, text, len(text) - 1)
+
+
+def test_settings_and_reset(open_page: Open) -> None:
+    """A changed setting or Reset starts again with new weights; the same settings give the same numbers."""
+    page = open_page("epochs")
+    page.locator("#all-settings").check()
+    page.get_by_label("hidden units").fill("7")
+    page.get_by_label("windows per update").fill("64")
+    train(page, 4)
+    first = page.evaluate(WEIGHTS)
+    assert (len(first[0]["b_h"]), page.evaluate("training.experiment")) == (7, None)
+    page.get_by_label("seed", exact=True).first.fill("1")
+    page.get_by_label("two networks").check()
+    assert page.evaluate("training.update") == 0
+    page.get_by_label("cell, network 2").select_option("gru")
+    train(page, 4)
+    assert page.evaluate(WEIGHTS)[0] != first[0]
+    page.get_by_label("two networks").uncheck()
+    page.get_by_label("seed", exact=True).first.fill("0")
+    page.locator("#all-settings").focus()
+    train(page, 4)
+    assert page.evaluate(WEIGHTS) == first
+    page.get_by_role("button", name="Reset").click()
+    settle(page)
+    assert page.evaluate("[training.update, chosen.network, model.numHiddens]") == [0, None, 32]
+
+
+def test_link_trains_to_the_same_numbers(open_page: Open) -> None:
+    page, text = open_page("epochs"), "a time & a half"
+    page.locator("#experiments button").nth(1).click()
+    page.get_by_label("hidden units, network 2").fill("9")
+    page.get_by_label("learning rate, network 1").focus()
+    page.get_by_role("textbox", name="Your text").fill(text)
+    train(page, 3)
+    page.locator("#reader").select_option("1")
+    page.locator("#strip").press("Home")
+    settle(page)
+    shown = (page.evaluate("training.settings"), page.evaluate(WEIGHTS), page.text_content("#ghost"))
+    page.get_by_role("button", name="Copy a link").click()
+    assert "3" in numbers(page.text_content("#copied") or "")
+    link = page.url
+    open_page("tanh")
+    open_page("epochs")
+    page.goto(link)
+    page.reload()
+    wait_until_paused(page)
+    assert page.evaluate("[box.value, at(), chosen.network, training.update]") == [text, 0, 1, 3]
+    assert (page.evaluate("training.settings"), page.evaluate(WEIGHTS), page.text_content("#ghost")) == shown
+
+
+def test_link_with_an_own_text(open_page: Open) -> None:
+    page, own = open_page("tanh"), "жил был кот & пёс, " * 80
+    for length, is_shared in ((1500, True), (2100, False)):
+        open_link(page, "data.text=own")
+        page.get_by_label("Paste a text").fill((own * 2)[:length])
+        page.get_by_role("button", name="Copy a link").click()
+        assert ("2,000" in (page.text_content("#copied") or "")) is not is_shared
+        page.reload()
+        assert page.evaluate("find('own').value") == ((own * 2)[:length] if is_shared else "")
+        assert page.get_by_role("button", name="Train", exact=False).first.is_enabled() is is_shared
+
+
+HOSTILE = (
+    "data.batch=1e9&data.window=1e9&0.hiddens=100000&0.layers=99&data.seed=-1&data.updates=1e99&trained=1e99",
+    "data.batch=NaN&data.window=Infinity&0.hiddens=1.5&0.rate=-1&0.radius=x&trained=2.5&at=1e9&network=7&epoch=zz",
+    "0.cell=__proto__&0.activation=constructor&0.optimizer=toString&data.text=<img src=x onerror=alert(1)>",
+    "networks=99&1.cell=gru&2.cell=gru&__proto__.x=1&experiment=__proto__&0.__proto__=1",
+    f"own={'x' * 5000}&data.text=own&text={'y' * 5000}",
+)
+
+
+@pytest.mark.parametrize("link", HOSTILE)
+def test_hostile_link(link: str, open_page: Open) -> None:
+    """Values that are not valid are replaced, and nothing starts."""
+    page = open_page("epochs")
+    open_link(page, link)
+    invalid = """() => {
+        const isInvalid = ([group, fields]) => Object.keys(group).filter(name => !fields[name].accepts(group[name]));
+        return groupsOf(training.settings).flatMap(isInvalid);
+    }"""
+    assert page.evaluate(invalid) == []
+    assert page.evaluate("training.settings.networks.length") == 1
+    assert page.evaluate("[training.on, training.worker]") == [False, None]
+    assert page.locator("img").count() == 0
+
+
+def test_own_text(open_page: Open) -> None:
+    """The symbols are the text's, the box gets an example if it cannot be read, and Ctrl-Z brings the text back."""
+    page, own = open_page("tanh"), "Жена узнала, что муж был в связи. " * 90
+    before = page.evaluate("box.value")
+    page.locator("#all-settings").check()
+    page.get_by_label("text", exact=True).select_option("own")
     page.get_by_label("Paste a text").fill("жил")
-    assert train.is_disabled()
-    page.get_by_role("button", name="Reset").click()
-    assert page.evaluate("model.tokens.includes('a')")  # the saved network is still shown
-    page.get_by_label("Paste a text").fill(pasted)
-    train.click()
-    page.wait_for_function("() => training.updates > 3")
-    page.get_by_role("button", name="Pause training").click()
+    assert page.locator("#train").is_disabled()
+    page.get_by_label("Paste a text").fill(own)
+    train(page, 2)
+    assert set(page.evaluate("model.tokens.slice(1)")) == set(own)
+    assert page.locator("#strip .unknown").count() == 0 and page.text_content("#said")
+    (model,) = trained_models(page, len(set(own)) + 1)
     tokens = page.evaluate("model.tokens")
-    assert set(tokens[1:]) == set(pasted) and page.locator("#strip .unknown").count() == 0
-    assert page.text_content("#said")
-    for button, key in (("Show the saved network", None), ("Continue training", "Control+z")):
-        page.get_by_role("button", name=button).click()
-        if key:
-            page.keyboard.press(key)
-        assert box.input_value() == before
+    vocab = Vocab(own, Tokens.characters)
+    assert sorted(tokens) == sorted(vocab.idx_to_token)
+    page.locator("#reader").select_option("")
+    page.locator("#train").focus()
+    page.keyboard.press("Control+z")
+    assert page.evaluate("box.value") == before
+    assert sum(weight.numel() for weight in model.parameters()) == page.evaluate("training.ready.parameters[0]")
 
 
-def test_seeds_are_whole_numbers(open_page: Open) -> None:
+def test_long_text_is_pasted_quickly(open_page: Open) -> None:
     page = open_page("tanh")
-    for field, found in (("#weights-seed", "seedOf(find('weights-seed'))"), ("#seed", "chosen.seed")):
-        for typed, seed in (("7", 7), ("1.5", 7), ("-1", 7), ("4294967296", 7), ("", 7), ("4294967295", 2**32 - 1)):
-            page.fill(field, typed)
-            assert page.evaluate(found) == seed
-            page.locator(field).blur()
-            assert page.input_value(field) == str(seed)
+    open_link(page, "data.text=own")
+    page.get_by_label("Paste a text").focus()
+    milliseconds = page.evaluate("""() => {
+        const began = performance.now();
+        document.execCommand("insertText", false, "It has gone. ".repeat(80000));
+        return performance.now() - began;
+    }""")
+    assert page.evaluate("find('own').value.length") == 200_000
+    assert milliseconds < 1000
 
 
-def test_clipping_prevents_divergence(open_page: Open) -> None:
+def test_messages_of_curves(open_page: Open) -> None:
+    """A network whose validation perplexity rises learns by heart; one that is worse than guessing has diverged."""
+    page = open_page("epochs")
+    page.evaluate("train(1)")
+    wait_until_paused(page)
+    epochs = """vals => {
+        training.epochs = vals.map((val, place) => ({ update: place + 1, networks: [{ train: 3, val }] }));
+        drawTraining();
+    }"""
+    for vals, is_by_heart, is_lost in (
+        ([9, 8, 7, 7.1, 7, 7.1, 7], False, False),
+        ([9, 7, 7.5, 8, 8, 8, 8, 8], True, False),
+        ([9, 7, 99, 99, 99, 99, 99], False, True),
+    ):
+        page.evaluate(epochs, vals)
+        assert bool(page.text_content("#noted")) is is_by_heart
+        assert ("diverged" in page.locator("#scores").inner_text()) is is_lost
+
+
+def test_divergence(open_page: Open) -> None:
+    page = open_page("epochs")
+    open_link(page, "0.rate=100&0.radius=0&0.sigmaHh=9&data.updates=100&data.batch=64&trained=100")
+    wait_until_paused(page)
+    assert "diverged" in page.locator("#scores").inner_text()
+    assert "NaN" not in page.evaluate("svg.innerHTML")
+
+
+def test_page_answers_while_it_trains(open_page: Open) -> None:
+    """No task of the page takes long while the worker trains on 1,024 windows; a busy machine gets some slack."""
+    page = open_page("epochs")
+    page.evaluate("""() => {
+        window.tasks = [];
+        new PerformanceObserver(list => tasks.push(...list.getEntries().map(({ duration }) => duration)))
+            .observe({ type: "longtask" });
+    }""")
+    page.locator("#train").click()
+    page.wait_for_function("() => training.update > 2", timeout=120_000)
+    page.get_by_role("textbox", name="Your text").focus()
+    page.keyboard.type("time flies like an arrow", delay=30)
+    page.wait_for_function("() => training.update > 12", timeout=120_000)
+    assert page.evaluate("training.on")
+    page.locator("#train").click()
+    wait_until_paused(page)
+    tasks = page.evaluate("tasks")  # longer than 50 ms
+    assert max(tasks, default=0) < 500
+
+
+def test_browser_without_simd(browser: "Browser", pages: dict[str, Path]) -> None:
+    page = browser.new_page(reduced_motion="reduce")
+    page.add_init_script("WebAssembly.validate = () => false")
+    page.goto(pages["epochs"].as_uri())
+    assert page.locator("#train").is_disabled() and "SIMD" in (page.text_content("#trained") or "")
+    page.get_by_role("textbox", name="Your text").fill("it has a time")
+    settle(page)
+    assert page.locator("#strip span").count() == 13
+    page.close()
+
+
+def test_page_without_a_text(browser: "Browser", tmp_path: Path) -> None:
+    """A page of exported weights can train on generated letters and on an own text."""
+    page, path, model = browser.new_page(reduced_motion="reduce"), tmp_path / "page.html", random_model(cell="gru")
+    path.write_bytes(make_page(model, LETTERS, summary_of(model)))
+    page.goto(path.as_uri())
+    assert page.locator("#experiments button:enabled").count() == 1
+    train(page, 1)
+    assert page.evaluate("training.settings.data.text") == "recall"
+    page.close()
+
+
+def test_tour(open_page: Open) -> None:
     page = open_page("tanh")
-    page.get_by_label("learning rate").select_option("20")
-    page.get_by_role("button", name="Train", exact=True).click()
-    page.locator("#diverged").wait_for()
-    assert page.locator("#or-clip").is_visible()
-    page.get_by_label("clip the gradient").check()
-    assert not page.locator("#or-clip").is_visible()
-    page.get_by_role("button", name="Reset").click()
-    page.evaluate("() => { while (training.updates < 200) trainOnce(); }")
-    page.get_by_role("button", name="One update").click()
-    assert not page.locator("#diverged").is_visible()
+    for leave in ("Done", None):
+        page.get_by_role("button", name="Tour").click()
+        if leave is None:
+            page.keyboard.press("Escape")
+        for _ in range(3 if leave else 0):
+            assert page.locator(".toured").count() == 1
+            page.get_by_role("button", name="Next", exact=True).click()
+        if leave:
+            page.get_by_role("button", name=leave).click()
+        assert not page.locator("#tour").is_visible() and page.locator(".toured").count() == 0
+
+
+def test_words_are_those_of_the_shown_network(open_page: Open) -> None:
+    page = open_page("bpe")
+    words = "() => [...new Set([...document.querySelectorAll('.noun')].map(place => place.textContent))]"
+    assert page.evaluate(words) == ["token"]
+    open_link(page, "data.batch=8&0.hiddens=4&data.text=recall&trained=1&network=0")
+    wait_until_paused(page)
+    assert page.evaluate(words) == ["character"]
+    assert page.locator("body.tokens").count() == 0
 
 
 def test_text_on_a_phone_is_scrolled_to_its_end(open_page: Open) -> None:
@@ -165,3 +315,20 @@ def test_text_on_a_phone_is_scrolled_to_its_end(open_page: Open) -> None:
     settle(page)
     bottom = "element => element.getBoundingClientRect().bottom"
     assert page.locator("#ghost").evaluate(bottom) <= page.locator(".editor").evaluate(bottom)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def commands(page: "Page") -> list[str]:
+    """Return the commands of all experiments."""
+    found: list[str] = page.evaluate("""() => run.experiments.flatMap(experiment => {
+        const { networks, data } = settingsOf(experiment);
+        return networks.map(network => commandOf(network, data));
+    })""")
+    return found
+
+
+def test_commands_are_shown(open_page: Open) -> None:
+    page = open_page("epochs")
+    assert json.loads(json.dumps(EXPERIMENTS)) == page.evaluate("run.experiments")
+    page.locator("#experiments button").nth(1).click()
+    assert (page.text_content("#command") or "").split("\n") == commands(page)[1:3]

@@ -25,14 +25,21 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "bpe", "model", "reading", "train", "state", "characters", "text", "strip", "map", "recurrence", "next", "memory",
-    "play", "epochs", "training", "share", "page",
+    "random", "bpe", "cells", "model", "reading", "state", "characters", "text", "strip", "map", "next",
+    "play", "epochs", "experiments", "training", "curves", "share", "tour", "page",
 )  # fmt: skip
-MAX_CHARACTERS = 10_000  # of the training text, which a page includes to train on
+WORKER = ("random", "worker")
+# Settings of the page's networks and data that differ from the book's, and validation perplexities of train.py.
+EXPERIMENTS = json.loads(Path(__file__).with_name("experiments.json").read_text(encoding="utf-8"))
+MAX_CHARACTERS = 175_000  # of the text, which a page includes to train on; The Time Machine has fewer
 NOUN = '<span class="noun">character</span>'  # the page writes "token" instead if its model reads tokens
 MAX_BYTES = 4_000_000  # bytes of the weights in a page
 # Settings of `model.` that model.js can run.
-SUPPORTED: dict[str, tuple[Any, ...]] = {"cell": ("rnn",), "activation": ("tanh", "relu"), "tie_weights": (False,)}
+SUPPORTED: dict[str, tuple[Any, ...]] = {
+    "cell": ("rnn", "deep_rnn", "gru", "lstm"),
+    "activation": ("tanh", "relu"),
+    "tie_weights": (False,),
+}
 TABLE_SETTINGS = {  # settings in the table of the page; an empty tuple: all settings of the section
     "model": (),
     "data": tuple(DATA),
@@ -54,49 +61,49 @@ def make_page(
 ) -> bytes:
     """Return the bytes of a model's page.html.
 
-    `summary`: the run's summary.json. `epochs`: the epochs of the slider before the last one. `text`: the training
-    text, whose first `MAX_CHARACTERS` characters the page includes. Raises the exceptions of `check_model`.
+    `summary`: the run's summary.json. `epochs`: the epochs of the slider before the last one. `text`: of the run; the
+    page includes its first `MAX_CHARACTERS`. Raises the exceptions of `check_model`.
     """
     check_model(model)
     weights = _page_weights(dict(model.named_parameters()))
     metrics = {name: float(value) for name, value in summary["metrics"].items()}  # "nan" in summary.json
-
-    number = metrics.get("epoch", math.inf)
-    train, val = (metrics.get(f"{name}/perplexity", math.nan) for name in ("train", "val"))
-    earlier = [
-        Epoch(epoch.number, _page_weights(epoch.weights), epoch.train, epoch.val)
-        for epoch in epochs
-        if epoch.number < number
-    ]
-    shapes = _shapes(weights)
-    earlier = [
-        epoch for epoch in earlier if _shapes(epoch.weights) == shapes
-    ]  # a damaged epochs.safetensors may have others
+    data, title = summary["settings"]["data"], summary["corpus"]["title"]
 
     def slider_entry(epoch: Epoch) -> dict[str, Any]:
         numbers = {"epoch": epoch.number, "train": epoch.train, "val": epoch.val}
         return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
 
+    train, val = (metrics.get(f"{name}/perplexity", math.nan) for name in ("train", "val"))
+    last = Epoch(metrics.get("epoch", math.inf), weights, train, val)
+    earlier = [epoch._replace(weights=_page_weights(epoch.weights)) for epoch in epochs if epoch.number < last.number]
     run = {
+        "title": title,
         "table": _table(summary, metrics, weights),
         "tokens": vocab.idx_to_token,
         "kind": vocab.kind.name,
         "unk": vocab.unk,
+        "cell": model.hparams["cell"],
         "activation": model.hparams["activation"],
         "hiddens": model.hparams["hiddens"],
-        "window": summary["settings"]["data"]["num_steps"],
+        "window": data["num_steps"],
+        "split": [data["num_train"], data["num_val"]],
+        "overrides": _overrides(data),
         "text": text[:MAX_CHARACTERS],
         "weights": _encode_weights(weights, "<f4"),
         "epochs": [
             *(slider_entry(epoch) | {"weights": _encode_weights(epoch.weights, "<f2")} for epoch in earlier),
-            slider_entry(Epoch(number, weights, train, val)),
+            slider_entry(last),
         ],
     }
-    return fill(summary["corpus"]["title"], run)
+    return fill(title, run)
 
 
-def _shapes(weights: "dict[str, Tensor]") -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in weights.items()}
+def _overrides(data: dict[str, Any]) -> list[str]:
+    """Return the settings of train.py for the text of the page, without a path."""
+    corpus = data["corpus"] if re.fullmatch(r"\w+", str(data["corpus"])) else "…"
+    tokens = "letters" if data["tokens"] == "letters" else "characters"  # the networks of the page read no byte pairs
+    changed = {"corpus": (corpus, "time_machine"), "start": (data["start"], 0), "tokens": (tokens, "letters")}
+    return [f"data.{name}={value}" for name, (value, default) in changed.items() if value != default]
 
 
 def check_model(model: "RNNLMScratch") -> None:
@@ -147,18 +154,24 @@ def _encode_weights(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
 
 def fill(title: str, run: dict[str, Any]) -> bytes:
     """Fill the template with the title and the run as JSON, escaped so that they cannot close an HTML element."""
-    files = ("page.html", "page.css", *(f"{name}.js" for name in SCRIPTS))
-    template, style, *scripts = (Path(__file__).with_name(name).read_text(encoding="utf-8") for name in files)
-    script = "".join(scripts)
+    folder = Path(__file__).parent
+    run = run | {"experiments": EXPERIMENTS}
+    template, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css"))
+    script, worker = (
+        "".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, WORKER)
+    )
     parts = {
-        "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; "
-        f"script-src {_hash(script)}; style-src {_hash(style)}",
+        # The worker, a Blob, has the same policy, in which it compiles the kernel.
+        "policy": f"default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; worker-src blob:; "
+        f"script-src {_hash(script)} 'wasm-unsafe-eval'; style-src {_hash(style)}",
         "title": html.escape(title),
         "style": style,
         "letter": "letter" if run["kind"] == "letters" else NOUN,
         "token": NOUN,
         # JSON in ASCII also escapes U+2028 and U+2029.
         "run": json.dumps(run, allow_nan=False).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026"),
+        "kernel": _base64((folder / "kernel.wasm").read_bytes()),
+        "worker": worker,
         "script": script,
     }
     # In one pass, so that inserted text is not searched.

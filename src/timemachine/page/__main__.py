@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from timemachine.errors import SettingError, UserError
@@ -32,7 +31,7 @@ def write_page(typed: str) -> Path:
     if not Path(run).exists():
         raise SettingError(f"{typed}: not found; use the folder that train.py printed at its end")
 
-    from timemachine.page.epochs import read_epochs, training_text
+    from timemachine.page.epochs import read_epochs
     from timemachine.run.load import load_run
 
     loaded = load_run(run)
@@ -40,8 +39,10 @@ def write_page(typed: str) -> Path:
     path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
     if Path(run).is_dir():
         path, epochs = Path(run, "page.html"), read_epochs(Path(run))
-        with suppress(SettingError):  # the run's text no longer exists; the page then trains on pasted texts only
-            text = training_text(loaded.data)
+        try:
+            text = loaded.data.corpus.characters
+        except SettingError as error:
+            print(f"The page has no text to train on: {error}", file=sys.stderr)
     write_whole(path, make_page(model, loaded.vocab, loaded.summary, epochs, text))
     return path
 

@@ -8,7 +8,7 @@ const WORD = new RegExp( // GPT-2's pattern
   "gu",
 );
 const BYTE = /[\udc80-\udcff]/u; // a byte that is not a whole character
-const toUtf8 = new TextEncoder(), newDecoder = () => new TextDecoder("utf-8", { ignoreBOM: true });
+const toUtf8 = new TextEncoder(), fromUtf8 = new TextDecoder("utf-8", { ignoreBOM: true });
 
 /** Return the bytes of a text, or of a token. */
 function toBytes(text) {
@@ -52,15 +52,8 @@ class BytePairs {
   }
 
   /** Return the text of tokens, with U+FFFD for bytes that are not a character. */
-  textOf(tokens, decoder = newDecoder(), options = {}) {
+  textOf(tokens) {
     const bytes = tokens.map((token) => this.bytes.get(token)).join("");
-    return decoder.decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)), options);
-  }
-
-  /** Return the end of each token in the text, in UTF-16 units; inside a character, the start of the character. */
-  ends(tokens) {
-    const decoder = newDecoder();
-    let end = 0;
-    return tokens.map((token) => (end += this.textOf([token], decoder, { stream: true }).length));
+    return fromUtf8.decode(Uint8Array.from(bytes, (byte) => byte.charCodeAt(0)));
   }
 }

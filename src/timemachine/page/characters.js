@@ -1,15 +1,17 @@
-// Make tokens visible; bar charts of probabilities. A token is a character, or some bytes with data.tokens=bpe.
+// Make tokens visible; words for numbers. A token is a character, or some bytes with data.tokens=bpe.
 
-const BAR = '<b></b> <small></small><span class="track"><i></i><i></i></span>';
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
 const counted = (number) => `${number} ${model.noun}${number === 1 ? "" : "s"}`;
-const twoDigits = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-const inWords = (number) => (number < 1e6 ? twoDigits.format(number) : number.toPrecision(3));
+const inWords = (number) => (number < 1e4 ? number.toFixed(2) : number.toPrecision(2).replace("e+", "e"));
 const percent = (p) => (p < 5e-6 ? "< 0.001%" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)}%`);
+const grouped = (number) => Math.round(number).toLocaleString("en");
 
-function create(name, textContent = "", className = "") {
-  return Object.assign(document.createElement(name), { textContent, className });
+/** Return an element with the content and attributes. */
+function create(name, content = "", attributes = {}) {
+  const element = Object.assign(document.createElement(name), attributes);
+  element.append(...[content].flat());
+  return element;
 }
 
 /** Return a token in visible form: signs, numbers of code points, bytes, or a combining mark on a circle. */
@@ -24,38 +26,7 @@ function shown(token) {
   return /^\p{Mn}/u.test(seen) ? `◌${seen}` : seen;
 }
 
-/** Return a token for a narrow column, without the number of a code point. */
-const shortened = (token) => shown(token).replace(/^U\+.+/, "□");
-
 /** Return a background: a share of one of the page's colours, up to the limit that keeps text readable. */
 function tint(colour, share) {
   return `rgb(var(--${colour}) / calc(${Math.min(1, share).toFixed(3)} * var(--most-${colour})))`;
-}
-
-/**
- * Draw the likeliest tokens as rows: token, probability and bar. `actual`: the token of the text, which is marked and
- * moved up to the last row in view. `chances` (V): probabilities for a second, thin bar. The longest bar is full.
- */
-function drawBars(element, P, { count, name = "div", actual = null, chances = null }) {
-  const order = ranked(P), place = actual === null ? 0 : P.filter((p) => p > P[actual]).length;
-  if (place >= NUM_EXPECTED) order.splice(NUM_EXPECTED - 1, 0, ...order.splice(order.indexOf(actual), 1));
-  order.length = Math.min(count, P.length);
-  while (element.children.length > order.length) element.lastChild.remove();
-  const newBar = () => Object.assign(create(name, "", "bar"), { innerHTML: BAR });
-  while (element.children.length < order.length) element.append(newBar());
-  const lengths = order.map((index) => [P[index], chances ? chances[index] : 0]), most = Math.max(...lengths.flat());
-  [...element.children].forEach((row, rank) => {
-    const index = order[rank], [key, number, track] = row.children, token = model.tokens[index];
-    key.textContent = shown(token);
-    if (index === actual && place > rank) key.prepend(create("sup", `${place + 1}.`), " ");
-    number.textContent = percent(P[index]);
-    lengths[rank].forEach((length, bar) => (track.children[bar].style.width = `${(100 * length) / most}%`));
-    row.classList.toggle("actual", index === actual);
-    row.dataset.index = index;
-    if (name !== "button") return;
-    const words = { " ": " (space)", "\n": " (line break)" }[token] ?? "";
-    const chance = chances ? `, written with ${percent(chances[index])}` : "";
-    const mark = index === actual ? ", in the text" : "";
-    row.setAttribute("aria-label", `${key.textContent} ${number.textContent}${words}${chance}${mark}`);
-  });
 }

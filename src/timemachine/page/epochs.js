@@ -1,6 +1,8 @@
-// The slider over the saved epochs. It moves on its own once, unless the page is used before.
+// The slider over the saved epochs, and their replay.
 
-const EPOCH_TIME = 700; // ms per epoch while it moves
+const EPOCH_TIME = 1400; // ms per epoch in the replay
+const NUM_JUDGED = 400; // letters that are written to describe an epoch
+let replaying = 0; // the timer of the replay, or 0
 
 /** Return the model with the weights after a saved epoch. */
 function savedModel(place) {
@@ -9,41 +11,50 @@ function savedModel(place) {
   return new Model(run, Object.fromEntries(decoded));
 }
 
-/** Read the text again with the weights after another epoch. */
+/** Read the text again with the weights after a saved epoch. */
 function showEpoch(place) {
-  training.on = false;
-  chosen.epoch = place;
-  report("");
+  Object.assign(chosen, { epoch: place, network: null });
   show(savedModel(place));
-  if (box.value === training.example) write(training.replaced, 0, box.value.length);
-  drawTraining();
+  drawReaders();
 }
 
 function drawEpoch() {
-  const { epoch, train, val } = run.epochs[chosen.epoch] ?? {};
+  const { epoch, train, val } = run.epochs[chosen.epoch];
   const perplexities = [train?.toFixed(2), val && `in validation ${val.toFixed(2)}`].filter(Boolean).join(", ");
-  const when = epoch ? `after epoch ${epoch}` : "random weights";
-  find("epoch").value = chosen.epoch ?? 0;
-  find("epoch-said").textContent = chosen.epoch === null ? "" : when + (perplexities && `: perplexity ${perplexities}`);
-  find("finished").hidden = chosen.epoch !== null;
-  find("epoch").setAttribute("aria-valuetext", find("epoch-said").textContent);
+  const said = (epoch ? `after epoch ${epoch}` : "random weights") + (perplexities && `: perplexity ${perplexities}`);
+  find("epochs").hidden = run.epochs.length < 2 || chosen.network !== null;
+  find("epoch").value = chosen.epoch;
+  find("epoch-said").textContent = said;
+  find("epoch").setAttribute("aria-valuetext", said);
 }
 
-/** Show the saved epochs in order. A key, a pointer or a link ends this with the last epoch. */
-function playEpochs() {
-  if (run.epochs.length < 2 || reducedMotion.matches) return;
-  const listening = new AbortController(), options = { capture: true, signal: listening.signal };
-  const showFrom = (place) => {
-    showEpoch(place);
-    if (place === run.epochs.length - 1) listening.abort();
-    else timer = setTimeout(showFrom, EPOCH_TIME, place + 1);
-  };
-  const end = () => [clearTimeout(timer), showFrom(run.epochs.length - 1)];
-  let timer = setTimeout(showFrom, EPOCH_TIME, 0);
-  for (const name of ["pointerdown", "keydown", "click", "hashchange"]) addEventListener(name, end, options);
+/** Describe the network, from the words of a text that it writes. */
+function learned() {
+  const { text } = model.continuation(model.noState, NUM_JUDGED, Infinity, 1, uniform(0)), words = text.split(/ +/);
+  const known = new Set(run.text.split(" ")), share = words.filter((word) => known.has(word)).length / words.length;
+  if (text.split(" ").length < NUM_JUDGED / 10) return "it guesses";
+  if (share < 0.3) return "it has learned spaces";
+  return share < 0.5 ? "it has learned short words" : "most of its words are English";
 }
 
-find("epochs").hidden = run.epochs.length < 2;
-find("finished").addEventListener("click", () => showEpoch(run.epochs.length - 1));
+/** Show the saved epochs in order. A key, a pointer, a link or the button ends this with the last epoch. */
+function replayFrom(place) {
+  const { epoch } = run.epochs[place], isLast = place === run.epochs.length - 1;
+  showEpoch(place);
+  const said = run.kind === "letters" ? `: ${learned()}` : "";
+  find("replay-said").textContent = `${epoch ? `Epoch ${epoch}` : "Before training"}${said}.`;
+  find("replay").hidden = false;
+  replaying = isLast ? setTimeout(stopReplay, 3 * EPOCH_TIME) : setTimeout(replayFrom, EPOCH_TIME, place + 1);
+}
+
+function stopReplay() {
+  if (!replaying) return;
+  clearTimeout(replaying);
+  replaying = 0;
+  find("replay").hidden = true;
+  if (chosen.epoch < run.epochs.length - 1) showEpoch(run.epochs.length - 1);
+}
+
+for (const name of ["pointerdown", "keydown", "hashchange"]) addEventListener(name, stopReplay, { capture: true });
 find("epoch").max = run.epochs.length - 1;
 find("epoch").addEventListener("input", ({ target }) => showEpoch(Number(target.value)));

@@ -64,11 +64,6 @@ def read_epochs(folder: Path) -> list[Epoch]:
     return [Epoch(epoch, weights, number(epoch, "train"), number(epoch, "val")) for epoch, weights in saved.items()]
 
 
-def training_text(data: TimeMachine) -> str:
-    """Return the text of the training split."""
-    return data.corpus.characters[: data.splits["train"].targets.stop]
-
-
 class EpochWeights(Callback):
     """Save the weights of the epochs in `SAVED_EPOCHS` for the run's page, unless the page would exceed its size limit.
 
@@ -105,7 +100,7 @@ class EpochWeights(Callback):
 def write_page(folder: Path, model: RNNLMScratch, data: TimeMachine, summary: dict[str, Any]) -> str:
     """Write page.html to a run's folder. Return a line with its path, or why there is no page. Raises OSError."""
     try:
-        page = make_page(model, data.vocab, summary, read_epochs(folder), training_text(data))
+        page = make_page(model, data.vocab, summary, read_epochs(folder), data.corpus.characters)
     except SettingError as error:
         return f"page          none: {error}"
     write_whole(folder / "page.html", page)

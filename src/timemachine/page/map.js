@@ -1,20 +1,8 @@
-// The hidden units: a heat map of their values over the text, and the unit that colours the text.
+// The hidden units: a heat map of their values over the text.
 
 const COLUMN = { character: 11, token: 15 }, LABEL = { character: 20, token: 52 }; // width and height in pixels
 const canvas = find("heat");
-const DIM = 0.2; // factor for the colours of unselected units
-const MIN_STATE = 1e-9; // smaller values count as 0
 let heatStart = 0; // first token in the map
-
-const short = (number) => (number > MIN_STATE ? String(Number(number.toPrecision(2))) : "0");
-const signed = (number) => number.toFixed(2).replace(/^-0\.00$/, "0.00").replace("-", "−");
-
-function maxAbsolute(vectors) {
-  return vectors.reduce((most, vector) => vector.reduce((a, z) => Math.max(a, Math.abs(z)), most), MIN_STATE);
-}
-
-/** Return the value of the strongest colour of states. */
-const maxState = (states) => (model.activation === "tanh" ? 1 : maxAbsolute(states));
 
 /** Return colours of the page as [red, green, blue]. */
 function colours(...names) {
@@ -22,35 +10,10 @@ function colours(...names) {
   return names.map((name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number));
 }
 
-/**
- * Draw vectors as columns of a canvas, in colours up to ± `most`, with `beneath` pixels below them. If a unit is
- * selected, the others are dimmed. Return the pen, in pixels of the page.
- */
-function drawVectors(target, vectors, columns, most, beneath = 0) {
-  const [paper, plus, minus, ink] = colours("paper", "plus", "minus", "ink"), H = model.numHiddens;
-  const picture = Object.assign(create("canvas"), { width: columns, height: H }); // one pixel per number
-  const pixels = new ImageData(columns, H);
-  vectors.forEach((vector, column) => vector.forEach((h, unit) => {
-    const dim = chosen.unit === null || chosen.unit === unit ? 1 : DIM;
-    const share = dim * Math.min(1, Math.abs(h) / most), towards = h < 0 ? minus : plus;
-    const colour = paper.map((part, c) => part + share * (towards[c] - part));
-    pixels.data.set([...colour, 255], 4 * (unit * columns + column));
-  }));
-  picture.getContext("2d").putImageData(pixels, 0, 0);
-  const width = target.clientWidth, height = heightOfUnits(), pen = target.getContext("2d");
-  Object.assign(target, { width: width * devicePixelRatio, height: (height + beneath) * devicePixelRatio });
-  target.style.height = `${height + beneath}px`;
-  pen.scale(devicePixelRatio, devicePixelRatio);
-  pen.fillStyle = pen.strokeStyle = `rgb(${ink.join(" ")})`;
-  pen.imageSmoothingEnabled = H > height;
-  pen.drawImage(picture, 0, 0, width, height);
-  return pen;
-}
-
 /** Return the height of the map in pixels: at least 4 per unit up to 64 units, and less in a small window. */
 function heightOfUnits() {
-  const perUnit = innerWidth < 960 ? 4 : innerHeight < 900 ? 6 : 8;
-  return Math.min(256, Math.max(96, perUnit * model.numHiddens));
+  const isSmall = innerWidth < 960, perUnit = isSmall || innerHeight < 900 ? 4 : 8;
+  return Math.min(isSmall ? 160 : 256, Math.max(96, perUnit * model.hiddens(model.noState).length));
 }
 
 /** Return the number of columns in the map: wide ones, or up to twice as many narrow ones for a long text. */
@@ -59,72 +22,46 @@ function columnsOf() {
   return Math.max(Math.ceil(most / 2), Math.min(reading.known, most));
 }
 
-/** Draw a token below its column; a token of several characters is rotated. */
-function drawLabel(pen, token, x, y, width) {
-  const isRotated = model.noun === "token";
-  pen.save();
-  pen.translate(x, y + (isRotated ? 4 : 15));
-  if (isRotated) pen.rotate(Math.PI / 2);
-  Object.assign(pen, isRotated ? { textBaseline: "middle" } : { textAlign: "center" });
-  pen.fillText(isRotated ? shown(token) : shortened(token), 0, 0, isRotated ? LABEL[model.noun] - 8 : width);
-  pen.restore();
-}
-
-/** Return the rectangle, in the window, of the column after the token at t. */
-function columnBox(t) {
-  const { left, top, width } = canvas.getBoundingClientRect(), step = width / columnsOf();
-  return { left: left + (t - heatStart) * step, top, width: step, height: heightOfUnits() };
-}
-
-/** Draw the states around t, with their tokens below. */
+/** Draw the states around t, in colours up to ± `most`, with their tokens below. */
 function drawHeat(t) {
-  const columns = columnsOf(), height = heightOfUnits(), step = canvas.clientWidth / columns;
+  const columns = columnsOf(), width = canvas.clientWidth, height = heightOfUnits(), step = width / columns;
   if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
   heatStart = Math.max(0, Math.min(heatStart, reading.known - columns));
-  const inView = reading.states.slice(heatStart, Math.min(reading.known, heatStart + columns));
-  const states = inView.slice(0, horizon() - heatStart), most = maxState(inView);
-  const pen = drawVectors(canvas, states, columns, most, LABEL[model.noun]);
-  pen.font = `${step > 18 ? 16 : 13}px ui-monospace, monospace`;
+  const states = reading.states.slice(heatStart, Math.min(horizon(), heatStart + columns)).map((h) => model.hiddens(h));
+  const largest = states.reduce((most, h) => Math.max(most, ...h.map(Math.abs)), 0), most = model.isBounded ? 1 : largest;
+  const [paper, plus, minus, ink] = colours("paper", "plus", "minus", "ink"), H = states[0].length;
+  const picture = create("canvas", "", { width: columns, height: H }), pixels = new ImageData(columns, H); // one per number
+  states.forEach((state, column) => state.forEach((h, unit) => {
+    const share = Math.min(1, Math.abs(h) / (most || 1)), towards = h < 0 ? minus : plus, pixel = 4 * (unit * columns + column);
+    for (let c = 0; c < 3; c++) pixels.data[pixel + c] = paper[c] + share * (towards[c] - paper[c]);
+    pixels.data[pixel + 3] = 255;
+  }));
+  picture.getContext("2d").putImageData(pixels, 0, 0);
+  const label = LABEL[model.noun], pen = canvas.getContext("2d");
+  Object.assign(canvas, { width: width * devicePixelRatio, height: (height + label) * devicePixelRatio });
+  canvas.style.height = `${height + label}px`;
+  pen.scale(devicePixelRatio, devicePixelRatio);
+  Object.assign(pen, { imageSmoothingEnabled: H > height, lineWidth: 2, font: `${step > 18 ? 16 : 13}px ui-monospace, monospace` });
+  pen.drawImage(picture, 0, 0, width, height);
+  pen.fillStyle = pen.strokeStyle = `rgb(${ink.join(" ")})`;
+  pen.strokeRect((t - heatStart) * step, 1, step, height + label - 2);
+  const isRotated = model.noun === "token"; // of several characters
+  Object.assign(pen, isRotated ? { textBaseline: "middle" } : { textAlign: "center" });
   states.forEach((_, column) => {
-    drawLabel(pen, reading.tokens[heatStart + column], (column + 0.5) * step, height, step);
+    const token = shown(reading.tokens[heatStart + column]);
+    pen.save();
+    pen.translate((column + 0.5) * step, height + (isRotated ? 4 : 15));
+    if (isRotated) pen.rotate(Math.PI / 2);
+    pen.fillText(isRotated ? token : token.replace(/^U\+.+/, "□"), 0, 0, isRotated ? label - 8 : step);
+    pen.restore();
   });
-  pen.lineWidth = 2;
-  pen.strokeRect((t - heatStart) * step, 1, step, height + LABEL[model.noun] - 2);
-  document.querySelectorAll(".most").forEach((place) => (place.textContent = short(most)));
-  find("dead").hidden = maxAbsolute(reading.states.slice(0, reading.known)) > MIN_STATE;
-  const numUnits = `${model.numHiddens} units`, place = heatStart + states.length;
-  find("dead").textContent = `All ${numUnits} are 0: every ${model.activation === "relu" ? "ReLU" : "unit"} is dead.`;
-  canvas.setAttribute("aria-label", `Heat map: ${numUnits} over the ${states.length} ${model.noun}s up to ${place}`);
+  document.querySelectorAll(".most").forEach((place) => (place.textContent = Number(most.toPrecision(2))));
+  const said = largest ? "" : `; all are 0: every ${model.activation === "relu" ? "ReLU" : "unit"} is dead`;
+  find("units").textContent = `${H} hidden units after each ${model.noun}${said}`;
+  canvas.setAttribute("aria-label", `Heat map of ${H} units over ${states.length} ${model.noun}s${said}`);
 }
 
-/** Colour the text by a unit's values; null: by surprise. */
-function showUnit(unit) {
-  chosen.unit = unit;
-  drawUnits();
-  draw();
-}
-
-/** List the model's units, and show which one colours the text. */
-function drawUnits() {
-  const list = find("unit");
-  if (chosen.unit >= model.numHiddens) chosen.unit = null;
-  if (list.options.length !== model.numHiddens + 1) {
-    const units = Array.from(model.zeros, (_, unit) => new Option(`unit ${unit}`, unit));
-    list.replaceChildren(list.firstElementChild, ...units);
-  }
-  list.value = chosen.unit ?? "";
-  find("of-surprise").hidden = chosen.unit !== null;
-}
-
-find("unit").addEventListener("input", ({ target }) => showUnit(target.value === "" ? null : Number(target.value)));
-for (const place of document.querySelectorAll("#heat, #cell canvas")) {
-  place.addEventListener("click", ({ clientY }) => {
-    const unit = Math.floor(((clientY - place.getBoundingClientRect().top) / heightOfUnits()) * model.numHiddens);
-    if (unit < model.numHiddens) showUnit(unit); // the tokens are below the units
-  });
-}
-listenToPointer(canvas, (x) => {
+canvas.addEventListener("click", ({ clientX }) => {
   const { left, width } = canvas.getBoundingClientRect();
-  const t = heatStart + Math.floor(((x - left) / width) * columnsOf());
-  return t < 0 || t > last() ? null : t;
+  choose(Math.max(0, Math.min(heatStart + Math.floor(((clientX - left) / width) * columnsOf()), last())));
 });

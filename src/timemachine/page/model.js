@@ -1,25 +1,12 @@
 // The model: its tokens of a text, the forward pass and generated text. No part of it uses the page.
-// V vocabulary, D inputs of the RNN, H hidden units. Weights are float32 as in Python, sums float64.
+// V vocabulary, D inputs of the cell, H hidden units, S numbers of a state. Weights are float32, sums float64.
 
-const PHI = { tanh: Math.tanh, relu: (z) => Math.max(z, 0) };
-const SLOPE = { tanh: (h) => 1 - h * h, relu: (h) => Number(h > 0) }; // derivative of φ, from the value h of φ
-
-// Normalisation of each kind of corpus (timemachine/corpus.py).
+// Normalisation of each kind of corpus (timemachine/texts/normalisation.py).
 const NORMALISE = {
   letters: (text) => text.replace(/[^A-Za-z]+/g, " ").toLowerCase(),
   characters: (text) => text.replace(/\ufeff/g, "").replace(/\r\n?/g, "\n").normalize("NFC"),
   bpe: (text) => text.replace(/\ufeff/g, "").replace(/\r\n?/g, "\n"),
 };
-
-/** Return a function that draws uniform numbers from [0, 1); a seed determines them (mulberry32). */
-function uniform(seed) {
-  return () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(seed ^ (seed >>> 15), seed | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 function bytes(base64) {
   return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
@@ -70,19 +57,34 @@ function sample(P, random) {
 }
 
 class Model {
-  /** `weights`: arrays by name. The other argument has the tokens (V), their kind, the index of <unk>, and φ's name. */
-  constructor({ tokens, kind, unk, activation, hiddens, window }, weights) {
-    Object.assign(this, { tokens, kind, unk, activation, window, size: tokens.length, numHiddens: hiddens }, weights);
+  /** `weights`: arrays by their names in Python. The other argument has the tokens (V), their kind, and the network. */
+  constructor({ tokens, kind, unk, cell, activation, hiddens, window }, weights) {
+    Object.assign(this, { tokens, kind, unk, cell, activation, window, size: tokens.length, numHiddens: hiddens });
     Object.assign(this, { phi: PHI[activation], slope: SLOPE[activation], normalise: NORMALISE[kind] });
     this.bytePairs = kind === "bpe" ? new BytePairs(tokens, unk) : null; // null: a token is a character
     this.noun = this.bytePairs ? "token" : "character";
     this.index = new Map(tokens.map((token, index) => [token, index]));
     this.start = this.index.has(" ") ? " " : tokens.find((_, index) => index !== unk); // read if the text is empty
+    this.layers = [];
+    for (const [name, weight] of Object.entries(weights)) {
+      const [, layer, ofLayer] = /^(?:rnns\.(\d+)\.)?(.+)$/.exec(name);
+      if (["W_hq", "b_q", "embedding"].includes(name)) this[name] = weight;
+      else (this.layers[layer ?? 0] ??= {})[ofLayer] = weight;
+    }
+    this.steps = CELLS[cell];
     this.zeros = new Float64Array(hiddens);
-    this.fromInput = tokens.map((_, index) => { // x W_xh + b_h of each token
-      const table = this.embedding ?? this.W_xh, width = table.length / this.size;
-      const row = table.subarray(index * width, (index + 1) * width);
-      return this.embedding ? affine(row, this.W_xh, this.b_h) : affine([1], row, this.b_h);
+    this.noState = new Float64Array(this.steps.sizeOf(this));
+    this.isPlain = this.steps === rnn && this.layers.length === 1;
+    this.isBounded = this.steps !== rnn || activation === "tanh"; // hidden units are between -1 and 1
+    this.fromInput = Object.fromEntries([...this.steps.gates].map((gate) => [gate, this.inputsOf(gate)]));
+  }
+
+  /** Return x W + b (H) of each token for a gate of the first layer. */
+  inputsOf(gate) {
+    const [{ [`W_x${gate}`]: W, [`b_${gate}`]: b }] = this.layers, table = this.embedding ?? W;
+    return this.tokens.map((_, index) => {
+      const width = table.length / this.size, row = table.subarray(index * width, (index + 1) * width);
+      return this.embedding ? affine(row, W, b) : affine([1], row, b);
     });
   }
 
@@ -100,10 +102,23 @@ class Model {
   /** Return the distinct tokens of a text that the model reads as <unk>. */
   unknown(text) { return [...new Set(this.read(text))].filter((token) => !this.index.has(token)); }
 
-  /** Return the state (H) after another token. */
-  step(state, index) { return affine(state, this.W_hh, this.fromInput[index]).map(this.phi); }
+  /** Return the state (S) after another token. */
+  step(state, index) { return this.steps.step(this, state, index); }
 
-  logits(state) { return affine(state, this.W_hq, this.b_q); }
+  /** Return the gradient (S) with respect to the state before a token, from the one with respect to the state after. */
+  back(before, index, after, dAfter) { return this.steps.back(this, before, index, after, dAfter); }
+
+  /** Return the gradient (S) with respect to a state, from the one with respect to its logits. */
+  backLogits(dLogits) {
+    const dState = this.noState.slice();
+    this.steps.output(this, dState).set(timesTransposed(dLogits, this.W_hq)); // a view
+    return dState;
+  }
+
+  /** Return the hidden units of a state that are shown: all layers of an RNN, not an LSTM's memory. */
+  hiddens(state) { return this.cell === "lstm" ? this.steps.output(this, state) : state; }
+
+  logits(state) { return affine(this.steps.output(this, state), this.W_hq, this.b_q); }
 
   /** Return the probabilities P (V) of the token that follows a state. */
   probabilities(state) { return softmax(this.logits(state)); }

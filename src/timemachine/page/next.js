@@ -1,77 +1,47 @@
-// The predictions before and after the chosen token, and how the next token is chosen.
+// The prediction after the chosen token, as bars, and how the next token is chosen.
 
-const NUM_BARS = 30, NUM_EXPECTED = 6; // bars after and before the token; the list of the first shows 6 and scrolls
+const NUM_BARS = 8;
 const CONTEXT = { character: 8, token: 3 }; // tokens of a title
-const SAMPLE = { character: 160, token: 60 }; // tokens of the sample
+const bars = find("bars");
 
 /** Return a random source for this text and seed: the same two give the same continuation. */
-function source() {
-  return uniform((chosen.seed + Math.imul(reading.indices.length, 0x9e3779b1)) | 0);
-}
+const source = () => uniform((chosen.seed + Math.imul(reading.indices.length, 0x9e3779b1)) | 0);
 
-/** Draw the prediction after the token at t; before the first token, nothing. */
+/** Draw the likeliest tokens after t, and the next one of the text: P, and the probability of writing it. */
 function drawNext(t) {
-  const bars = find("bars"), actual = t < last() ? reading.indices[t + 1] : null;
-  for (const element of [bars, find("after")]) element.style.visibility = t < 0 ? "hidden" : "visible";
-  if (t < 0) return;
-  find("after").textContent = `After “${shownText(t)}”`;
-  const chances = model.chances(reading.states[t], chosen.alpha);
-  drawBars(bars, reading.next(t), { count: NUM_BARS, name: "button", chances, actual });
-  const isWithin = /^[\udc80-\udcbf]/u.test(reading.tokens[t + 1] ?? ""); // the next token continues a character
-  for (const row of bars.children) {
-    const index = Number(row.dataset.index);
-    row.firstChild.style.background = index === actual ? tint("hot", reading.surprises[t + 1] / MAX_BITS) : "";
-    row.disabled = index === model.unk || isWithin || BYTE.test(model.tokens[index]); // not a whole character
-  }
-  const enabled = [...bars.querySelectorAll("button:enabled")];
-  makeTabStop(enabled.find((row) => row.tabIndex === 0) ?? enabled[0]);
-}
-
-/** Make one bar the only tab stop; the arrow keys move between bars. */
-function makeTabStop(bar) {
-  for (const row of find("bars").children) row.tabIndex = row === bar ? 0 : -1;
-}
-
-function drawExpected(t) {
-  find("before-it").style.visibility = t ? "visible" : "hidden"; // keep the room, so that nothing below moves
-  if (!t) return;
-  find("before-title").textContent = `Before ${quoted(t)}, after “${shownText(t - 1)}”`;
-  drawBars(find("expected"), reading.expected(t), { count: NUM_EXPECTED, actual: reading.indices[t] });
-}
-
-/** Return the last tokens up to t, in visible form. */
-function shownText(t) {
-  const from = Math.max(0, t + 1 - CONTEXT[model.noun]);
-  return (from ? "…" : "") + reading.tokens.slice(from, t + 1).map(shown).join("");
-}
-
-function drawSample(t) {
-  const state = reading.states[t];
-  find("sample").textContent = model.continuation(state, SAMPLE[model.noun], Infinity, chosen.alpha, source()).text;
-  find("sampled").textContent = `After “${shownText(t)}” it would write:`;
+  const P = reading.next(t), chances = model.chances(reading.states[t], chosen.alpha), order = ranked(P);
+  const actual = t < last() ? reading.indices[t + 1] : -1, place = order.indexOf(actual);
+  if (place >= NUM_BARS) order[NUM_BARS - 1] = actual;
+  const most = Math.max(P[order[0]], ...chances), from = Math.max(0, t + 1 - CONTEXT[model.noun]);
+  find("after").textContent = `After “${from ? "…" : ""}${reading.tokens.slice(from, t + 1).map(shown).join("")}”`;
+  [...bars.children].forEach((row, rank) => {
+    const index = order[rank], [key, number, track] = row.children;
+    row.hidden = index === undefined;
+    if (row.hidden) return;
+    const said = shown(model.tokens[index]), mark = index === actual ? `, the next ${model.noun} of the text` : "";
+    key.textContent = index === actual && place > rank ? `${place + 1}. ${said}` : said;
+    number.textContent = percent(P[index]);
+    [P, chances].forEach((of, bar) => (track.children[bar].style.width = `${(100 * of[index]) / most}%`));
+    row.classList.toggle("actual", index === actual);
+    Object.assign(row, { value: index, ariaLabel: `${said} ${percent(P[index])}, written with ${percent(chances[index])}${mark}` });
+    row.disabled = t < last() || index === model.unk || BYTE.test(model.tokens[index]); // not a whole character
+  });
 }
 
 function drawChoice() {
   find("alpha").disabled = find("seed").disabled = chosen.alpha === null;
-  find("alpha-value").textContent = find("alpha").value;
-  find("temperature").textContent = (1 / Number(find("alpha").value)).toFixed(2);
+  find("alpha-value").textContent = `${find("alpha").value}, temperature 1/α = ${(1 / find("alpha").value).toFixed(2)}`;
 }
 
-find("bars").addEventListener("click", ({ target }) => {
-  const row = target.closest("button");
-  if (row) write(model.tokens[row.dataset.index], endOf(at()));
-});
-find("bars").addEventListener("keydown", (event) => {
-  const rows = [...find("bars").querySelectorAll("button:enabled")], place = rows.indexOf(document.activeElement);
-  const next = { ArrowDown: place + 1, ArrowUp: place - 1, Home: 0, End: rows.length - 1 }[event.key];
-  if (next === undefined) return;
-  event.preventDefault();
-  const row = rows[Math.max(0, Math.min(next, rows.length - 1))];
-  makeTabStop(row);
-  row.focus();
-});
+for (let rank = 0; rank < NUM_BARS; rank++) {
+  const track = create("span", [create("i"), create("i")], { className: "track" });
+  const row = create("button", [create("b"), " ", create("small"), track], { className: "bar" });
+  row.addEventListener("click", () => write(model.tokens[row.value]));
+  bars.append(row);
+}
 find("choice").addEventListener("input", () => {
   chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
-  chosen.seed = seedOf(find("seed"));
-  draw();
+  chosen.seed = numberOf(find("seed"));
+  drawChoice();
+  work();
 });

@@ -5,9 +5,9 @@ let drawings = 0; // counted, so that a new drawing cancels the rest of an earli
 
 function update() {
   reading.take(box.value);
-  stopMotion();
-  Object.assign(play, { on: false, blank: false });
-  Object.assign(chosen, { place: caret(), pointed: null, repeats: null });
+  pause();
+  play.blank = false;
+  chosen.place = last();
   drawUnread();
   work();
 }
@@ -21,17 +21,15 @@ function work() {
   draw();
 }
 
-/** Read the text with another model. `isWhole`: read all of it before drawing. */
-function show(other, isWhole = false) {
-  const { start } = reading;
+/** Read the text with another model. */
+function show(other) {
+  const isOther = other.noun !== model.noun;
   pause();
   model = other;
-  [reading, whole] = [new Reading(model), new Reading(model)];
+  reading = new Reading(model);
   reading.take(box.value);
-  if (start <= last()) reading.forget(start);
   play.blank = false;
-  chosen.repeats = null; // other weights repeat elsewhere
-  if (isWhole) reading.advance();
+  if (isOther) chosen.place = last();
   drawModel();
   drawUnread();
   work();
@@ -42,47 +40,28 @@ function drawModel() {
   document.querySelectorAll(".noun").forEach((place) => (place.textContent = model.noun));
   document.querySelectorAll(".phi").forEach((place) => (place.textContent = model.activation));
   document.body.classList.toggle("tokens", model.noun === "token");
-  drawUnits();
+  find("plain").hidden = !model.isPlain;
   drawEpoch();
 }
 
 /** Draw the parts that depend on the chosen token, after the text has been painted. */
 function draw() {
   const turn = ++drawings;
-  drawChoice();
   requestAnimationFrame(() => setTimeout(() => {
     if (turn !== drawings || !reading.known) return;
     const t = at();
-    drawStep(t);
-    drawNext(t);
-    drawForgotten(t);
-    if (chosen.pointed === null) drawGhost();
-    chart.classList.add("measuring");
-    if (play.on || training.on) return; // the slow parts follow after a pause
-    if (find("part-choice").open) drawSample(t);
-    if (find("part-memory").open) drawMemory(t);
+    drawStrip();
+    drawChosen(t);
+    drawHeat(t);
+    drawPlay();
+    if (find("part-next").open) drawNext(t);
   }));
-}
-
-function drawStep(t) {
-  drawStrip();
-  drawChosen(t);
-  drawHeat(t);
-  drawExpected(t);
-  drawRecurrence(t);
-  drawPlay();
 }
 
 function choose(t) {
   pause();
-  if (t === chosen.place && chosen.pointed === null) return;
-  Object.assign(chosen, { place: t, pointed: null });
-  draw();
-}
-
-function point(t) {
-  if (t === chosen.pointed || play.on) return;
-  chosen.pointed = t;
+  play.blank = false;
+  chosen.place = t;
   draw();
 }
 
@@ -91,18 +70,19 @@ function start() {
     find("run-table").insertRow().append(Object.assign(create("th", name), { scope: "row" }), create("td", value));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  addEventListener("resize", () => [draw(), drawTraining()]);
-  addEventListener("change", ({ target }) => target.type === "number" && (target.value = seedOf(target)));
+  addEventListener("resize", () => [draw(), drawCurves()]);
+  addEventListener("change", ({ target }) => target.type === "number" && (target.value = numberOf(target)));
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", draw);
   document.querySelector("main").hidden = false;
-  drawTraining();
   drawModel();
+  setUp(run.experiments.at(run.text ? 0 : -1));
+  drawChoice();
   if (restore()) return;
   update();
   reading.advance();
   const surprises = reading.surprises.slice(0, NUM_GHOST);
   choose(Math.max(1, surprises.indexOf(Math.max(...surprises.slice(1))))); // a surprise that can be explained
-  playEpochs();
+  if (run.epochs.length > 1 && !reducedMotion.matches) replayFrom(0);
 }
 
 start();

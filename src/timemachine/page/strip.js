@@ -1,4 +1,4 @@
-// The tokens of the text, on colours of surprise or of a unit's values, with bars for the gradient. One is chosen here.
+// The tokens of the text on colours of surprise, with bars for the gradient. One is chosen here.
 
 const MAX_BITS = 8; // surprise of the strongest colour
 const MAX_GRADIENT = 100; // earlier states whose gradient is shown
@@ -8,18 +8,14 @@ const strip = find("strip");
 function drawStrip() {
   while (strip.children.length > reading.known) strip.lastChild.remove();
   while (strip.children.length < reading.known) strip.append(create("span"));
-  const most = chosen.unit === null ? null : maxState(reading.states);
   [...strip.children].forEach((span, t) => {
-    const token = reading.tokens[t], isAhead = play.blank && t > at(), h = reading.states[t][chosen.unit];
+    const token = reading.tokens[t], isAhead = play.blank && t > at();
     const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // a line may end here
     const text = shown(token) + (token.includes("\n") ? "\n" : mayEnd ? "\u200b" : "");
     if (span.textContent !== text) span.textContent = text;
-    const marks = { named: text.startsWith("U+"), unknown: !model.index.has(token), forgotten: t < reading.start };
-    Object.assign(marks, { ahead: isAhead, repeats: t === chosen.repeats });
+    const marks = { named: text.startsWith("U+"), unknown: !model.index.has(token), ahead: isAhead };
     for (const [mark, isOn] of Object.entries(marks)) span.classList.toggle(mark, isOn);
-    let background = tint("hot", reading.surprises[t] / MAX_BITS);
-    if (chosen.unit !== null) background = tint(h < 0 ? "minus" : "plus", Math.abs(h) / most);
-    if (t < reading.start || isAhead) background = "none";
+    const background = isAhead ? "none" : tint("hot", reading.surprises[t] / MAX_BITS);
     if (span.dataset.background !== background) span.style.backgroundColor = span.dataset.background = background;
   });
 }
@@ -39,8 +35,8 @@ function drawGradient(t) {
 }
 
 function drawTotal() {
-  const from = Math.max(1, reading.start), bits = reading.bits(from), count = reading.known - from;
-  const size = reading.tokens.slice(from, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
+  const bits = reading.bits(), count = reading.known - 1;
+  const size = reading.tokens.slice(1, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
   const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   find("total").textContent = bits === null
     ? `Type at least two ${model.noun}s: the first one has no prediction.`
@@ -53,10 +49,8 @@ function drawChosen(t) {
   const span = strip.children[t], index = reading.indices[t];
   strip.querySelector(".at")?.classList.remove("at");
   span.classList.add("at");
-  if (chosen.pointed === null) {
-    const above = span.offsetTop - 4, below = span.offsetTop + span.offsetHeight + 4 - strip.clientHeight;
-    strip.scrollTop = Math.max(below, Math.min(above, strip.scrollTop));
-  }
+  const above = span.offsetTop - 4, below = span.offsetTop + span.offsetHeight + 4 - strip.clientHeight;
+  strip.scrollTop = Math.max(below, Math.min(above, strip.scrollTop));
   let text = `${quoted(t)} is the first ${model.noun}, without a prediction.`;
   if (t) {
     const P = reading.expected(t), place = P.filter((other) => other > P[index]).length + 1;
@@ -67,40 +61,13 @@ function drawChosen(t) {
   Object.assign(strip, { ariaValueMax: reading.known, ariaValueNow: t + 1, ariaValueText: text });
 }
 
-/**
- * Choose a token with a pointer: a mouse previews by moving and chooses by a click, a finger chooses by a tap or by
- * moving sideways. `placeOf` returns the token at a point of the window, or null.
- */
-function listenToPointer(element, placeOf) {
-  let down = null; // start of a touch, until it moves sideways: it may become a scroll
-  element.addEventListener("pointerdown", (event) => (down = event.pointerType === "mouse" ? null : event));
-  element.addEventListener("pointermove", ({ pointerType, clientX, clientY }) => {
-    if (down && Math.abs(clientX - down.clientX) <= Math.abs(clientY - down.clientY)) return;
-    down = null;
-    const t = placeOf(clientX, clientY);
-    if (t === null) return;
-    if (pointerType === "mouse") point(t);
-    else if (t !== chosen.place) choose(t);
-  });
-  element.addEventListener("pointerleave", () => point(null));
-  element.addEventListener("click", ({ clientX, clientY }) => {
-    const t = placeOf(clientX, clientY);
-    if (t !== null) choose(t);
-  });
-}
-
-/** Choose a place from 0 to the last one with the keys of a slider. */
-function listenToArrows(element, placeOf, lastOf, chooseAt) {
-  element.addEventListener("keydown", (event) => {
-    const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
-    if (!(event.key in steps)) return;
-    event.preventDefault();
-    chooseAt(Math.max(0, Math.min(placeOf() + steps[event.key], lastOf())));
-  });
-}
-
-listenToArrows(strip, at, last, choose);
-listenToPointer(strip, (x, y) => {
-  const t = [...strip.children].indexOf(document.elementFromPoint(x, y));
-  return t < 0 ? null : t;
+strip.addEventListener("keydown", (event) => {
+  const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
+  if (!(event.key in steps)) return;
+  event.preventDefault();
+  choose(Math.max(0, Math.min(at() + steps[event.key], last())));
+});
+strip.addEventListener("click", ({ target }) => {
+  const t = [...strip.children].indexOf(target);
+  if (t >= 0) choose(t);
 });

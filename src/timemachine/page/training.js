@@ -1,129 +1,230 @@
-// The panel that trains a new network in the page, and redraws everything with its weights several times per second.
+// The panel that trains one or two networks in the worker, and redraws everything with the weights that it sends.
 
-const PAUSE = 200; // ms between two drawings during training
-const SMOOTHING = 0.96; // of the running loss
-const MAX_SYMBOLS = 256; // of a text; rarer ones are read as <unk>
-const NUM_POINTS = 500; // of the curve, about
-// network: arguments of its Model. loss: running mean, in nats. curve: `loss` after each update. example: in the box.
-const training = { on: false, trainer: null, network: null, updates: 0, loss: NaN, curve: [], due: 0, example: null };
+const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
+const MIN_OWN = 1_000; // characters
+const BY_HEART = 1.03, RISES = 5; // factor by which validations exceed the lowest, and their number, to say so
+const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
+const kernel = bytes(find("kernel").textContent);
+const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
+// experiment: null after a change of its settings. progress, epochs: messages of the worker. weights: the last ones.
+const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
 
-const isOfPage = () => find("source").value === "page"; // the text is a part of the page
-const trainingText = () => (isOfPage() ? run.text : find("own").value);
-
-/** Return a network for a text, with the page's alphabet or with the text's most frequent symbols. */
-function networkFor(text) {
-  const network = { activation: "tanh", hiddens: Number(find("hiddens").value), window: STEPS };
-  if (isOfPage() && run.kind === "letters") return { ...network, kind: run.kind, tokens: run.tokens, unk: run.unk };
+/** Return the text that networks train on, its kind and its symbols. */
+function alphabetOf({ text }) {
+  if (text === "recall") return RECALL;
+  const { kind, tokens, unk } = run, isOwn = text === "own";
+  const characters = isOwn ? NORMALISE.characters(find("own").value) : run.text;
+  if (!isOwn && kind === "letters") return { kind, tokens, unk, text: characters };
   const counts = new Map();
-  for (const symbol of NORMALISE.characters(text)) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
+  for (const symbol of characters) counts.set(symbol, (counts.get(symbol) ?? 0) + 1);
   const symbols = [...counts.keys()].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, MAX_SYMBOLS);
-  return { ...network, kind: "characters", tokens: [run.tokens[run.unk], ...symbols], unk: 0 };
+  return { kind: "characters", tokens: [tokens[unk], ...symbols], unk: 0, text: characters };
 }
 
-/** Start again with new weights from the seed, and show them. There is no trainer if the text is too short. */
-function newWeights(isShown = chosen.epoch === null) {
-  const text = trainingText(), network = networkFor(text), { tokens, hiddens } = network;
-  const index = new Map(tokens.map((token, place) => [token, place])), seed = seedOf(find("weights-seed"));
-  const indices = Array.from(NORMALISE[network.kind](text), (token) => index.get(token) ?? network.unk);
-  const isLong = indices.length > 2 * STEPS;
-  const trainer = isLong ? new Trainer(Int32Array.from(indices), tokens.length, hiddens, seed) : null;
-  Object.assign(training, { network, trainer, on: false, updates: 0, loss: Math.log(tokens.length), curve: [] });
-  if (trainer && isShown) showTrained();
-  else drawTraining();
+/** Return the worker's description of the data. */
+function dataOf({ text, batch, window, delay }, { tokens, unk, text: characters }) {
+  if (text === "recall") return { type: "recall", delay, batchSize: batch, valWindows: 512 };
+  const [numTrain, numVal] = splitOf({ text, window }), index = new Map(tokens.map((token, place) => [token, place]));
+  const indices = Int32Array.from(Array.from(characters, (token) => index.get(token) ?? unk));
+  return { type: "text", indices, V: tokens.length, numSteps: window, batchSize: batch, numTrain, numVal };
 }
 
-function trainOnce() {
-  const radius = find("clip").checked ? Number(find("clip").value) : Infinity;
-  const { loss } = training.trainer.update(Number(find("rate").value), radius);
-  training.loss = training.updates++ ? SMOOTHING * training.loss + (1 - SMOOTHING) * loss : loss;
-  training.curve.push(training.loss);
-}
-
-/** Train for one slice, so that the page answers keys and clicks in between. */
-function trainSlice() {
-  if (!training.on) return;
-  const until = performance.now() + SLICE;
-  do trainOnce(); while (performance.now() < until);
-  if (performance.now() > training.due) {
-    showTrained();
-    training.due = performance.now() + PAUSE;
-  }
-  setTimeout(trainSlice);
-}
-
-/** Read the text with a copy of the current weights, and draw. */
-function showTrained() {
-  const copies = Object.entries(training.trainer.weights).map(([name, weight]) => [name, weight.slice()]);
-  chosen.epoch = null;
-  show(new Model(training.network, Object.fromEntries(copies)), training.on);
+/** Take the settings of an experiment, or others, and remove the networks that were trained. */
+function setUp(experiment, settings = settingsOf(experiment)) {
+  training.worker?.terminate();
+  Object.assign(training, { experiment, settings, worker: null, on: false, update: 0, until: 0, ready: null });
+  Object.assign(training, { progress: [], epochs: [], weights: null, alphabet: null, message: "" });
+  if (chosen.network !== null) showEpoch(run.epochs.length - 1);
+  drawSettings();
   drawTraining();
 }
 
-/** Start or stop training, and show the network. */
-function setTraining(on) {
-  training.on = on;
-  showTrained();
-  if (!on) return;
-  const numUnknown = reading.indices.filter((index) => index === model.unk).length;
-  if (numUnknown > reading.indices.length / 2) { // the text is in another script
-    training.replaced = box.value;
-    write(excerpt(0), 0, box.value.length);
-    training.example = box.value;
-    report("An example replaces your text, which has other characters. Ctrl-Z or the saved network brings it back.");
-  }
-  trainSlice();
+function startWorker() {
+  const { networks, data } = training.settings, alphabet = alphabetOf(data);
+  const url = URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" }));
+  const worker = new Worker(url), settings = networks.map((network) =>
+    ({ ...network, sigma: SIGMA, sigmaHh: hasSigmaHh(network) ? network.sigmaHh : null }));
+  Object.assign(training, { worker, alphabet });
+  worker.onmessage = ({ data: message }) => training.worker === worker && RECEIVE[message.type](message);
+  worker.onerror = RECEIVE.error;
+  worker.postMessage({ type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed });
 }
 
-const isDiverged = () => training.updates > 0 && !(training.loss < 1.1 * Math.log(training.network.tokens.length));
+/** Train up to an update, by default up to the next multiple of the number in the settings. */
+function train(until = null) {
+  if (!canTrain || isTooShort()) return;
+  stopReplay();
+  pause();
+  if (!training.worker) startWorker();
+  const { updates } = training.settings.data;
+  training.until = until ?? (Math.floor(training.update / updates) + 1) * updates;
+  training.on = true;
+  chosen.network ??= training.settings.networks.length - 1; // in the experiments, the one that learns more
+  training.worker.postMessage({ type: "run", until: training.until });
+  drawTraining();
+}
+
+const pauseTraining = () => training.worker.postMessage({ type: "pause" });
+const inEpochs = () => ["beginning", "own"].includes(training.settings.data.text); // or in updates
+const isTooShort = () => training.settings.data.text === "own" && find("own").value.length < MIN_OWN;
+
+const RECEIVE = {
+  ready: (message) => (training.ready = message),
+  progress(message) {
+    training.progress.push(message);
+    if (training.progress.length > 1000) training.progress = training.progress.filter((_, place) => place % 2);
+    training.update = message.update;
+    drawTraining();
+  },
+  epoch: (message) => training.epochs.push(message),
+  weights({ networks }) {
+    const isFirst = !training.weights;
+    training.weights = networks;
+    if (chosen.network !== null) show(trainedModel());
+    if (!isFirst || chosen.network === null || isReadable()) return;
+    write(excerpt(0), 0, box.value.length);
+    report("An example replaces your text. Ctrl-Z brings it back.");
+  },
+  paused({ update, reason }) {
+    Object.assign(training, { on: false, update, message: reason === "diverged" ? "Diverged. " : "" });
+    drawTraining();
+    draw();
+    find("announced").textContent = `Training stopped at update ${update}.`;
+  },
+  error({ message }) {
+    setUp(training.experiment, training.settings);
+    find("trained").textContent = `The training stopped: ${message}.`;
+  },
+};
+
+/** Return the shown one of the networks that train. */
+function trainedModel() {
+  const { settings: { networks, data: { window } }, alphabet, weights } = training;
+  return new Model({ ...alphabet, ...networks[chosen.network], window }, weights[chosen.network]);
+}
+
+/** Return the text that the shown network was trained on. */
+function trainedText() {
+  if (chosen.network === null) return run.text;
+  const fillers = "qrstuvwxyz".repeat(3).slice(0, training.settings.data.delay - 2);
+  return training.alphabet.text || `d${fillers} dg${fillers} `; // g follows
+}
+
+const isReadable = () => training.alphabet.text && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2;
+
+/** Return whether a network has diverged, or is worse than guessing. */
+function isLost(place) {
+  const { val } = training.epochs.at(-1)?.networks[place] ?? { val: 0 };
+  return training.progress.at(-1)?.networks[place].diverged || !(val <= training.alphabet.tokens.length);
+}
+
+/** Return the networks' names, with a setting that differs if they would be equal. */
+function names() {
+  const { networks } = training.settings, [differs] = Object.keys(NETWORK).filter((name) => networks[0][name] !== networks[1]?.[name]);
+  const of = ({ cell, activation, layers, hiddens }) =>
+    `${cell !== "rnn" ? cell.toUpperCase() : `${layers > 1 ? `${layers}-layer ` : ""}${activation === "relu" ? "ReLU " : ""}RNN`}, ${hiddens} units`;
+  const isSame = networks.length > 1 && of(networks[0]) === of(networks[1]) && differs;
+  return networks.map((network) => of(network) + (isSame ? `, ${NETWORK[differs].label.split(",")[0]} ${network[differs]}` : ""));
+}
 
 function drawTraining() {
-  const { on, trainer, updates, loss } = training;
-  const action = on ? "❙❙ Pause" : updates ? "Continue" : "Train";
-  Object.assign(find("train"), { textContent: action, ariaLabel: updates || on ? `${action} training` : "Train" });
-  for (const name of ["train", "train-once"]) find(name).disabled = !trainer;
-  find("own-text").hidden = isOfPage();
-  find("trained").textContent = trainer
-    ? `Update ${updates.toLocaleString("en")}: perplexity ${inWords(Math.exp(loss))}`
-    : `The text is too short: training needs more than ${2 * STEPS} characters.`;
-  find("diverged").hidden = !isDiverged();
-  drawCurve();
+  const { on, update, until, progress, worker, message } = training, { epoch, seconds, charsPerSecond } = progress.at(-1) ?? {};
+  const next = !update ? "Train" : update >= until ? "Train longer" : "Continue";
+  find("train").textContent = on ? "❙❙ Pause" : `▶\ufe0e ${next}`;
+  find("train").disabled = !canTrain || isTooShort();
+  find("reset").disabled = !worker;
+  const numbers = [`update ${grouped(update)}`];
+  if (seconds && inEpochs()) numbers.push(`epoch ${epoch.toFixed(1)}`);
+  if (seconds) numbers.push(`${seconds.toFixed(1)} s`, `${grouped(charsPerSecond)} characters/s`);
+  find("trained").textContent = !canTrain ? "Training needs WebAssembly with SIMD, which this browser lacks."
+    : isTooShort() ? `Paste at least ${grouped(MIN_OWN)} characters.` : message + numbers.join(", ");
+  drawReaders();
+  drawResults();
+  drawCurves();
 }
 
-/** Draw the running perplexity on a logarithmic axis, with lines for guessing and for the page's finished network. */
-function drawCurve() {
-  const target = find("curve"), width = target.clientWidth, height = target.clientHeight, pen = target.getContext("2d");
-  Object.assign(target, { width: width * devicePixelRatio, height: height * devicePixelRatio });
-  pen.scale(devicePixelRatio, devicePixelRatio);
-  const { updates, network, loss } = training, V = network.tokens.length, finished = run.epochs.at(-1).train;
-  const every = Math.ceil(updates / NUM_POINTS), levels = { [`guessing: ${V}`]: V };
-  const curve = training.curve.filter((nats, place) => place % every === 0 && Number.isFinite(nats));
-  const isOfSameKind = run.kind === "letters" && run.activation === "tanh" && !run.weights.embedding;
-  const isComparable = finished && isOfPage() && isOfSameKind && !isDiverged();
-  if (isComparable) levels[`the saved network: ${finished.toFixed(1)}`] = finished;
-  const logs = [...curve, ...Object.values(levels).map(Math.log)];
-  const least = 0.75 * Math.min(...logs), most = 1.05 * Math.max(...logs);
-  const [quiet, bar] = colours("quiet", "bar").map((colour) => `rgb(${colour.join(" ")})`);
-  const y = (nats) => height * Math.max(0, 1 - (nats - least) / (most - least));
-  Object.assign(pen, { font: "13px system-ui, sans-serif", fillStyle: quiet, strokeStyle: quiet, textAlign: "right" });
-  pen.setLineDash([4, 4]);
-  for (const [name, level] of Object.entries(levels)) {
-    pen.strokeRect(-1, y(Math.log(level)), width + 2, 0);
-    pen.fillText(name, width, Math.min(height - 4, y(Math.log(level)) + 14));
+/** List the networks that can read the text, and choose the shown one. */
+function drawReaders() {
+  const all = ["the saved network", ...(training.weights ? names() : [])], list = find("reader");
+  if ([...list.options].map(({ text }) => text).join() !== all.join()) {
+    list.replaceChildren(...all.map((name, place) => new Option(name, place ? place - 1 : "")));
   }
-  pen.setLineDash([]);
-  Object.assign(pen, { strokeStyle: bar, lineWidth: 2 });
-  pen.beginPath();
-  curve.forEach((nats, place) => pen.lineTo((width * place * every) / Math.max(1000, updates), y(nats)));
-  pen.stroke();
-  target.setAttribute("aria-label", `Running perplexity over ${updates} updates: now ${inWords(Math.exp(loss))}`);
+  list.value = training.weights ? chosen.network ?? "" : "";
+  list.disabled = all.length === 1;
 }
 
-find("source").firstElementChild.disabled = !run.text;
-if (!run.text) find("source").value = "own";
-find("train").addEventListener("click", () => setTraining(!training.on));
-find("train-once").addEventListener("click", () => [trainOnce(), setTraining(false)]);
-find("reset").addEventListener("click", () => newWeights(true));
-find("learn-settings").addEventListener("input", ({ target }) => {
-  if (!target.matches("#rate, #clip, :invalid")) newWeights(); // the first two apply to the next update
+/** Draw the numbers of each network next to those of train.py, and the command. */
+function drawResults() {
+  const { experiment, settings: { networks, data }, epochs, ready, update } = training, said = [], titles = names();
+  const show = (number) => (number == null ? "" : inWords(number));
+  find("scores").replaceChildren(...networks.map((network, place) => {
+    const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, lost = update > 0 && isLost(place);
+    const python = experiment && (experiment.python[place]?.toFixed(2) ?? "diverged");
+    const vals = epochs.map(({ networks }) => networks[place].val), lowest = Math.min(...vals);
+    const hasRisen = vals.length > RISES && vals.slice(-RISES).every((later) => later > BY_HEART * lowest);
+    if (!lost && hasRisen && train < val) said.push(`${titles[place]} learns by heart: its validation` +
+      ` perplexity has risen from ${inWords(lowest)} to ${inWords(val)}. A longer text helps, or fewer updates.`);
+    const recalls = recall == null ? "" : `, recalls ${Math.round(100 * recall)}%`;
+    const numbers = lost ? ["diverged", ""] : [show(train), show(val) + recalls];
+    const cells = [grouped(ready?.parameters[place] ?? NaN).replace("NaN", ""), ...numbers, python ?? ""];
+    const head = create("th", titles[place], { className: `network-${place}`, scope: "row" });
+    return create("tr", [head, ...cells.map((text) => create("td", text))]);
+  }));
+  find("expected").textContent = experiment?.says ?? "Your own settings: train.py has not been run with them.";
+  find("noted").textContent = said.join(" ");
+  find("command").textContent = networks.map((network) => commandOf(network, data)).join("\n");
+}
+
+/** Show the settings that differ from the book's, or all: a row of fields per setting, a column per network. */
+function drawSettings() {
+  const { settings: { networks, data }, experiment } = training, isAll = find("all-settings").checked;
+  const rowsOf = (fields, groups) => Object.entries(fields).flatMap(([name, field]) => {
+    const isBook = groups.every((group) => group[name] === field.book);
+    if (name === "delay" ? data.text !== "recall" : isBook && !isAll) return [];
+    const cells = groups.map((group, place) => {
+      const of = groups.length > 1 ? `, network ${place + 1}` : "";
+      return create("td", fieldFor(name, field, group, of), { colSpan: networks.length / groups.length });
+    });
+    return create("tr", [create("th", field.label, { scope: "row" }), create("td", TEXTS[field.book] ?? `${field.book}`), ...cells]);
+  });
+  const rows = [...rowsOf(NETWORK, networks), ...rowsOf(DATA, [data])];
+  find("settings").replaceChildren(...rows);
+  find("settings-head").hidden = !rows.length;
+  find("as-book").hidden = rows.length > 0;
+  find("compare").checked = networks.length === 2;
+  find("second").hidden = networks.length < 2;
+  find("own-text").hidden = data.text !== "own";
+  [...find("experiments").children].forEach((button, place) => (button.ariaPressed = `${run.experiments[place] === experiment}`));
+}
+
+/** Return a field for one setting, which changes it. */
+function fieldFor(name, { label, values, attributes }, group, of) {
+  const isLacking = (value) => !run.text && ["beginning", "whole"].includes(value);
+  const options = values?.map((value) => create("option", TEXTS[value] ?? value, { value, disabled: isLacking(value) }));
+  const field = values ? create("select", options) : create("input", "", { ...attributes, defaultValue: group[name] });
+  Object.assign(field, { value: group[name], ariaLabel: label + of });
+  field.addEventListener("change", () => {
+    group[name] = values ? field.value : numberOf(field);
+    setUp(null, training.settings);
+  });
+  return field;
+}
+
+for (const experiment of run.experiments) {
+  const button = create("button", experiment.name, { disabled: !run.text && experiment.data?.text !== "recall" });
+  button.addEventListener("click", () => [setUp(experiment), train()]);
+  find("experiments").append(button);
+}
+find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
+find("reset").addEventListener("click", () => setUp(training.experiment, training.settings));
+find("all-settings").addEventListener("input", drawSettings);
+find("compare").addEventListener("input", ({ target }) => {
+  const { networks: [first], data } = training.settings;
+  setUp(null, { networks: target.checked ? [first, { ...first }] : [first], data });
 });
-newWeights();
+find("own").addEventListener("input", () => (training.worker ? setUp(null, training.settings) : drawTraining()));
+find("reader").addEventListener("input", ({ target }) => {
+  if (target.value === "") return showEpoch(run.epochs.length - 1);
+  chosen.network = Number(target.value);
+  show(trainedModel());
+});
