@@ -16,6 +16,7 @@ FOLDER = REPOSITORY / "sweeps/reference/book"
 def test_published_page_is_up_to_date() -> None:
     published = (FOLDER / "page.html").read_bytes()
     run = Parts(published).run
+    assert len(published) <= 450_000 and len(run["text"]) > 170_000
     table = dict(run["table"])
     assert published == fill(table["text"], run)
     with (FOLDER / "summary.csv").open(newline="") as file:
