@@ -94,6 +94,19 @@ def test_a_fraction_without_a_batch_is_rejected_before_training(
     assert not (tmp_path / "steps.csv").exists()
 
 
+@pytest.mark.parametrize("tokens", ["letters", "characters"])
+def test_a_text_from_python(tokens: str, tmp_path: Path) -> None:
+    """A string is read as a file is, and a checkpoint records its hash, not the text."""
+    text = "It was 1895: a café, at last!\r\n" * 30
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8", newline="")
+    windows: dict[str, Any] = {"num_steps": 8, "num_train": 100, "num_val": 50, "tokens": tokens}
+    data, of_file = TimeMachine(text=text, **windows), TimeMachine(corpus=str(tmp_path / "text.txt"), **windows)
+    assert torch.equal(data.tokens_N, of_file.tokens_N) and data.vocab.idx_to_token == of_file.vocab.idx_to_token
+    assert "text" not in data.hparams and data.state_dict()["sha256"] == of_file.state_dict()["sha256"]
+    with pytest.raises(SettingError, match=r"^data\.corpus=text: "):
+        TimeMachine(text="  ", **windows)
+
+
 # --- Splits ---
 
 

@@ -4,7 +4,9 @@ import json
 import math
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from filelock import FileLock
 
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
+from timemachine.config import REPOSITORY
 from timemachine.page.__main__ import write_page
 from timemachine.run.load import load_model, load_run
 from timemachine.run.record import read_summary
@@ -128,6 +131,21 @@ def test_evaluate(short_run: Run, tmp_path: Path) -> None:
         assert float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
 
 
+def test_the_model_in_other_code(tmp_path: Path) -> None:
+    """The lines of conf/runs.md; the export to ONNX needs packages that are not installed here."""
+    done = call_program("train.py", *SHORT, "model=scratch", "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert_succeeded(done)
+    page = (REPOSITORY / "conf/runs.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code if find_spec("onnxscript") else code.partition("# ONNX")[0], names)
+    exported = load_model(tmp_path / "run")[0].state_dict()
+    for weights in (names["weights"], names["model"].state_dict()):
+        assert weights.keys() == exported.keys()
+        assert all(torch.equal(weights[name], exported[name]) for name in weights)
+    assert names["tokens"] == load_run("run").vocab.idx_to_token
+
+
 # Sweeps
 
 
@@ -142,6 +160,13 @@ def test_a_sweep(short_run: Run, tmp_path: Path) -> None:
         metrics = read_summary(sweep / row["job"])["metrics"]
         assert {name: float(row[name]) for name in metrics} == metrics
     assert (sweep / "1/steps.csv").read_text().splitlines() == short_run.text("steps.csv").splitlines()[:11]
+    done = call_program("generate.py", "run=sweep", "prefix=it")
+    assert_succeeded(done)
+    alone = [call_program("generate.py", f"run=sweep/{job}", "prefix=it").stdout for job in "01"]
+    assert done.stdout == f"sweep/0:\n{alone[0]}sweep/1:\n{alone[1]}"
+    done = call_program("evaluate.py", "run=sweep")
+    assert_succeeded(done)
+    assert all(f"perplexity of sweep/{job}\n" in done.stdout for job in "01")
 
 
 # Diverging runs

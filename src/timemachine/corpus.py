@@ -77,6 +77,16 @@ def find_corpus(name: str | list[str], search_dirs: Sequence[str | Path], tokens
     )  # fmt: skip
 
 
+def corpus_of(text: str, tokens: Tokens = Tokens.letters) -> Corpus:
+    """Return a string as a corpus. Raises SettingError if nothing is left after its normalisation."""
+    content, characters = text.encode(), bytearray()
+    pieces = [normalisation.with_line_feeds(content)]
+    _, replaced = normalisation.append_normalised(characters, Path("text"), pieces, tokens)
+    return Corpus(
+        "text", "a text", "text", (), characters.decode(), hashlib.sha256(content).hexdigest(), 0, tokens, replaced
+    )
+
+
 def _append_file(
     path: Path, tokens: Tokens, characters: bytearray, sha256: "hashlib._Hash"
 ) -> tuple[int, Counter[str]]:

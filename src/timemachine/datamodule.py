@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
 from timemachine.config import Tokens, check_data, format_value, require
-from timemachine.corpus import DEFAULT, Corpus, find_corpus
+from timemachine.corpus import DEFAULT, Corpus, corpus_of, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
@@ -35,10 +35,11 @@ class TimeMachine(LightningDataModule):
 
     The first `num_train` windows are for training and the next `num_val` for validation; windows that overlap neither,
     from token num_train + num_val + T onwards, are for testing. With both None, the splits are 90%, 5% and 5% of the
-    tokens, and no window crosses a border. `start`: rotate the text to start at this character. `corpus`: a text, or a
-    value of `data.corpus` to be read as `tokens`, whose books lie in `search_dirs`. Characters with fewer than
-    `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the part of the text named
-    by `learn_on`. Raises SettingError for an invalid argument, and for a text that is not found or too short.
+    tokens, and no window crosses a border. `start`: rotate the text to start at this character. `text`: the text
+    itself, or else `corpus`: a `Corpus`, or a name or path that `find_corpus` looks up in `search_dirs`. Characters
+    with fewer than `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the part of
+    the text named by `learn_on`. Raises SettingError for an invalid argument, and for a text that is not found or too
+    short.
     """
 
     def __init__(
@@ -53,31 +54,33 @@ class TimeMachine(LightningDataModule):
         vocab_size: int = 1024,
         learn_on: str = "text",
         *,
+        text: str | None = None,
         corpus: Corpus | str | list[str] = DEFAULT,
         search_dirs: Sequence[str] = SEARCH_DIRS,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        given, search_dirs = corpus, [*search_dirs] if isinstance(search_dirs, tuple) else search_dirs
+        given = corpus if text is None else corpus_of(text, Tokens(tokens))
+        search_dirs = [*search_dirs] if isinstance(search_dirs, tuple) else search_dirs
         corpus = given.source if isinstance(given, Corpus) else given  # plain values, for checkpoints
         names = corpus if isinstance(corpus, list) else [corpus]
         are_names = bool(names) and all(isinstance(name, str | int | float) for name in names)
         require(are_names, "data.corpus", corpus, "must be a text or a list of texts", DEFAULT)
         corpus = [str(name) for name in names] if isinstance(corpus, list) else str(corpus)
         # Not for loggers here: Lightning rejects a model and data that both have a `vocab_size`. See `setup`.
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(ignore="text", logger=False)
         check_data(self.hparams)
         self.batch_size, self.num_steps, self.start, self.seed = batch_size, num_steps, start, seed
-        text = given if isinstance(given, Corpus) else find_corpus(corpus, search_dirs, Tokens(tokens))
-        num_chars = len(text.characters)
+        found = given if isinstance(given, Corpus) else find_corpus(corpus, search_dirs, Tokens(tokens))
+        num_chars = len(found.characters)
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
-        self.corpus = text.rotated(start)
+        self.corpus = found.rotated(start)
         self.generator = Generator().manual_seed(seed)  # for the order of the training windows
         source = self.corpus.characters
         if learn_on == "train":
             # One pass: in the new tokens, the training windows cover slightly more or fewer characters than these.
             windows: Any = (batch_size, num_steps, num_train, num_val, start, tokens, min_count, vocab_size)
-            whole: Any = TimeMachine(*windows, corpus=text)
+            whole: Any = TimeMachine(*windows, corpus=found)
             source = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
         self.vocab = Vocab.of(source, self.corpus.tokens, min_count, vocab_size)
         self.tokens_N = self.vocab.encode(self.corpus.characters)

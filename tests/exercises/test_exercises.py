@@ -23,7 +23,8 @@ TINY = ["recipe=next_edition", "data.corpus=sample", "data.num_train=1000", "dat
         "model.embedding_dim=8", "data.start=0"]  # fmt: skip
 SHORT = {"history": "trainer.max_steps=5", "hyperparameters": "trainer.max_steps=10"}
 OF_TOKENS = sorted(file.stem for file in (REPOSITORY / "conf/grid/full/next_edition").glob("*.yaml"))
-SWEEPS = [(exercise, SMOKE) for exercise in EXERCISES if exercise != QUICK]
+OTHER = {"recall": ["data.corpus=recall"]}  # which its probe requires
+SWEEPS = [(exercise, SMOKE + OTHER.get(exercise, [])) for exercise in EXERCISES if exercise != QUICK]
 SWEEPS += [(exercise, [*TINY, SHORT.get(exercise, "trainer.max_epochs=5")]) for exercise in OF_TOKENS]
 
 

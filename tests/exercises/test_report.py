@@ -84,6 +84,21 @@ def test_report_program(tmp_path: Path) -> None:
     assert done.returncode == 1 and re.fullmatch("error: .*\n", done.stderr)
 
 
+def test_runs_and_sweeps_side_by_side(tmp_path: Path) -> None:
+    """Runs, which record `data.seed`, and the jobs of a sweep are rows of one table, with a figure for slides."""
+    epochs = [{"epoch": epoch, "val/perplexity": 9.0 - epoch} for epoch in (1, 2)]
+    for place, lr in (("run", 1.0), ("sweep", 1.0), ("sweep", 2.0)):
+        settings = {"seed": 0, "data": {"seed": 0}, "model": {"lr": lr}}
+        leave_job(tmp_path / place, settings, metrics={"val/perplexity": 7 * lr}, tables={"metrics": epochs})
+    done = run_program("-m", "timemachine.report", "run/0", "sweep", "--format=svg", "--width=5", cwd=tmp_path)
+    assert done.returncode == 0 and "  run/0 " in done.stdout, done.stderr + done.stdout
+    written = tmp_path / "outputs/comparison"
+    assert {path.name for path in written.iterdir()} == {"summary.csv", "report.md", "figure.png", "figure.svg"}
+    assert (tmp_path / "run/0/perplexity.svg").exists() and 'width="360pt"' in (written / "figure.svg").read_text()
+    rows = [line for line in (written / "report.md").read_text().splitlines() if line.startswith("| lr=")]
+    assert [row.split("|")[1].strip() for row in rows] == ["lr=1", "lr=2"]
+
+
 def test_the_machines_of_the_runs(tmp_path: Path) -> None:
     """Not the one on which the report is written, maybe again."""
     for seed, machine in enumerate(["64 cores, arm64", "64 cores, arm64", "3 cores, riscv64"]):

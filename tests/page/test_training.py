@@ -1,17 +1,18 @@
 """Training in the page: experiments, the networks that it shows, links, commands, and a page that answers meanwhile."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
 
 from tests.page.conftest import Open
-from tests.page.models import LETTERS
+from tests.page.models import LETTERS, random_model, summary_of
 from tests.page.screen import compare, numbers, settle
 from timemachine.config import Tokens
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import EXPERIMENTS
+from timemachine.page import EXPERIMENTS, make_page
 from timemachine.vocab import Vocab
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.browser
 
 WEIGHTS = """() => training.weights.map(weights =>
     Object.fromEntries(Object.entries(weights).map(([name, numbers]) => [name, [...numbers]])))"""
-HIDDENS = {"rnn": 128, "gru": 72}
 
 
 def wait_until_paused(page: "Page") -> None:
@@ -60,7 +60,7 @@ def trained_models(page: "Page", vocab_size: int) -> list[RNNLMScratch]:
 
 @pytest.mark.parametrize("place", range(len(EXPERIMENTS)), ids=lambda place: EXPERIMENTS[place]["name"])
 def test_experiment_trains_what_it_shows(place: int, open_page: Open) -> None:
-    """Each button starts the networks of the experiment; what is read are the numbers of their weights."""
+    """Each button starts the networks of the experiment, and their weights give the numbers of the reading."""
     page, experiment = open_page("epochs"), EXPERIMENTS[place]
     page.locator("#experiments button").nth(place).click()
     assert page.locator("#experiments [aria-pressed=true]").all_text_contents() == [experiment["name"]]
@@ -260,10 +260,10 @@ def test_page_answers_while_it_trains(open_page: Open) -> None:
     page.locator("#train").click()
     wait_until_paused(page)
     tasks = page.evaluate("tasks")  # longer than 50 ms
-    assert max(tasks, default=0) < 250
+    assert max(tasks, default=0) < 500
 
 
-def test_browser_without_simd(browser: "Browser", pages: dict[str, Any]) -> None:
+def test_browser_without_simd(browser: "Browser", pages: dict[str, Path]) -> None:
     page = browser.new_page(reduced_motion="reduce")
     page.add_init_script("WebAssembly.validate = () => false")
     page.goto(pages["epochs"].as_uri())
@@ -271,6 +271,17 @@ def test_browser_without_simd(browser: "Browser", pages: dict[str, Any]) -> None
     page.get_by_role("textbox", name="Your text").fill("it has a time")
     settle(page)
     assert page.locator("#strip span").count() == 13
+    page.close()
+
+
+def test_page_without_a_text(browser: "Browser", tmp_path: Path) -> None:
+    """A page of exported weights can train on generated letters and on an own text."""
+    page, path, model = browser.new_page(reduced_motion="reduce"), tmp_path / "page.html", random_model(cell="gru")
+    path.write_bytes(make_page(model, LETTERS, summary_of(model)))
+    page.goto(path.as_uri())
+    assert page.locator("#experiments button:enabled").count() == 1
+    train(page, 1)
+    assert page.evaluate("training.settings.data.text") == "recall"
     page.close()
 
 

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from timemachine.exercises.drawing import lines
 from timemachine.run.curves import draw_curves
-from timemachine.run.files import png_of
+from timemachine.run.files import image_of
 from timemachine.run.results import write_curves
 from timemachine.run.rows import COLUMNS, write_rows
 
@@ -25,7 +25,7 @@ def test_texts_of_figures_are_plain(title: str, tmp_path: Path) -> None:
     axes.set(yscale="log", xlabel=title)
     axes.set_xticks([1, 2], [title, "other"])
     axes.legend()
-    png_of(figure)
+    image_of(figure)
     assert [tick.get_parse_math() for tick in axes.get_xticklabels()] == [False, False]
     assert any("10^" in tick.get_text() and tick.get_parse_math() for tick in axes.get_yticklabels())
 
@@ -36,7 +36,7 @@ def test_figures_of_a_diverged_run(last: float) -> None:
     axes = figure.subplots()
     draw_curves(axes, {"train": [(1, 27.0), (2, last)], "val": [(1, 30.0), (2, last)]})
     label = axes.legend().get_texts()[0].get_text()
-    png_of(figure)
+    image_of(figure)
     assert 1e4 < axes.get_ylim()[1] < 1e7 and len(label) < 30
 
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
-from timemachine.run.program import RESOLVERS, find_run, newest_run, take_recorded
+from timemachine.run.program import RESOLVERS, find_runs, newest_run, take_recorded
 
 FUSED = "timemachine.kernels.language_model.FusedRNNLM"
 DATA = {"_target_": "timemachine.datamodule.TimeMachine", "num_steps": 32, "seed": "${seed}"}
@@ -54,14 +54,14 @@ def test_only_plain_values_are_taken() -> None:
 def test_newest_run() -> None:
     assert newest_run() is None
     with pytest.raises(SettingError, match="run=latest"):
-        find_run("latest")
+        find_runs("latest")
     for number, status in enumerate(("interrupted", "completed", "failed")):
         folder = leave_job(Path("outputs"), {}, status=status)
         (folder / "checkpoints").mkdir()
         os.utime(folder / "summary.json", (number, number))
     (folder / "checkpoints").rmdir()  # the last one failed before it was trained
     assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/1"), Path("outputs/0"))
-    assert find_run("latest") == Path("outputs/1") and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
+    assert find_runs("latest") == [Path("outputs/1")] and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
     assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"
 
 

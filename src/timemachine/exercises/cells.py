@@ -28,14 +28,12 @@ FACTOR, SCALE, RATE, TEXT = "model.input_lr_factor", "model.sigma_xh", "model.lr
 TRAINING = ["model.optimizer", "model.schedule", "trainer.max_steps"]
 SETTINGS = (*TRAINING, "model.cell", "model.hiddens", FACTOR, SCALE, RATE, TEXT)
 SETUP = """
-Each model is trained on the first 150,000 windows of each novel, in batches of 32, without weight decay. Losses are of
-the novel's rest, read as one stream, in nats per character. One rate: one learning rate, and initial weights from
-N(0, 0.01²). Faster inputs: the rate of the first layer's input weights is a multiple (factor) of the rate of all other
-weights. Larger inputs: one rate, and initial input weights from N(0, scale²). Rates, factors and scales were chosen in
-[cells_tuning](../cells_tuning/report.md) on excerpts of The Time Machine, on which no number here was measured. Lead:
-the RNN's loss minus the cell's, in the same way. Gain: the cell's own loss with one rate minus its loss. Both are
-paired by novel; ± is the half-width of the 95% interval. Bold: significant after Holm's correction over the leads with
-the same optimizer and schedule. Input weights: their root mean square after the last update."""
+Models are trained on the first 150,000 windows of each novel, in batches of 32, without weight decay. Losses are of the
+novel's rest, read as one stream. One rate: all weights have one rate and start from N(0, 0.01²). Faster inputs: the
+rate of the first layer's input weights is a multiple (factor) of the others'. Larger inputs: one rate, and input
+weights that start from N(0, scale²). Lead: the RNN's loss minus the cell's, in the same way. Gain: the cell's own loss
+with one rate minus its loss. ± is the half-width of the 95% interval. Bold: significant. Input weights: their root mean
+square after the last update."""
 CAPTION = (
     "Left: the GRU's lead over the RNN with as many parameters; one point per novel, lines join means. Above zero the "
     "GRU predicts better. Right: size of the input weights during training, at about 24,000 parameters."

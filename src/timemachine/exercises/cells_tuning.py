@@ -41,7 +41,12 @@ def figure(jobs: DataFrame) -> Figure:
     fig, grid = panels(len(groups), 2, width=9, height=3.2 * len(groups), sharey="row")
     for row, ((training, _), group) in zip(grid, groups, strict=True):
         for axes, name, way in zip(row, ("factor", "scale"), cells.WAYS[1:], strict=True):
-            ours = group[group["way"].isin([cells.WAYS[0], way])]
+            varied = group[group["way"] == way]
+            if varied.empty:
+                axes.remove()
+                continue
+            plain = group[(group["way"] == cells.WAYS[0]) & group["data.start"].isin(varied["data.start"])]
+            ours = pd.concat([plain, varied])
             best = at_best(ours, ["rate"], ["cell", name], "val nats").groupby(["cell", name])["val nats"].mean()
             axes.set_xscale("log")
             lines(axes, {cell: best[cell].to_dict() for cell in pd.unique(ours["cell"])}, marker=".")

@@ -59,7 +59,8 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the accuracy by delay: one panel per way, one line per cell."""
     runs = runs_of(jobs)
-    delays, names = sorted(runs["delay"].unique()), [*cells.NAMES.values()]
+    delays = sorted(runs["delay"].unique())
+    names = [name for name in cells.NAMES.values() if name in {*runs["cell"]}]
     fig, (row,) = panels(1, len(cells.WAYS), width=10, height=3.6, sharey=True)
     for axes, way in zip(row, cells.WAYS, strict=True):
         for number, name in enumerate(names):
@@ -70,7 +71,7 @@ def figure(jobs: DataFrame) -> Figure:
             means = group.groupby("delay")[ACCURACY].mean()
             axes.plot(means.index * 1.05 ** (number - 1), means, color=COLOURS[number], label=name)
         axes.axhline(CHANCE, color="grey", linewidth=1)
-        axes.set(title=way, xlabel="delay in characters", xscale="log")
+        axes.set(title=way, xlabel="delay in characters", xscale="log", ylim=(0, 1.05))
         axes.set_xticks(delays, [f"{delay:g}" for delay in delays])
         axes.minorticks_off()
     row[0].set_ylabel("accuracy at the repeated letter")

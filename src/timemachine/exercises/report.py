@@ -25,14 +25,17 @@ TOO_SHORT = "With `scale=smoke` the runs are too short to answer the question: t
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 
 
-def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
+def write_results(
+    folder: Path, exercise: str, jobs: list[Job], form: str | None = None, width: float | None = None
+) -> None:
     """Write summary.csv, report.md and the figure of a sweep, and print its table.
 
-    `exercise`: the name of the exercise, or `none`. Raises SettingError if the report cannot tell the jobs apart.
+    `exercise`: the name of the exercise, or `none`. `form`: svg or pdf, for a second figure. `width`: of the figures,
+    in inches. Raises SettingError if the report cannot tell the jobs apart.
     """
     summary = table_of(jobs)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
-    if exercise == "none":
+    if exercise in ("none", "runs"):
         print_jobs(summary, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     module, frame = module_of(exercise), DataFrame(rows_of(jobs))
@@ -40,7 +43,9 @@ def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
     ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
     text = report(module, ended, f"# {title_of(module)}\n\n{answer}".strip(), effort(jobs))
     if len(ended):
-        write_figure(folder / "figure.png", module.figure(ended))
+        figure = module.figure(ended)
+        for suffix in filter(None, ("png", form)):
+            write_figure(folder / f"figure.{suffix}", figure, width)
         if exercise != "none":
             table = as_text(module.table(ended), module)
             print_table(title_of(module), list(table), table.to_numpy().tolist())

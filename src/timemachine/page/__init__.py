@@ -29,7 +29,7 @@ SCRIPTS: tuple[str, ...] = (
     "play", "epochs", "experiments", "training", "curves", "share", "tour", "page",
 )  # fmt: skip
 WORKER = ("random", "worker")
-# Settings of the page's networks and data that differ from the book's, and what train.py measured with them.
+# Settings of the page's networks and data that differ from the book's, and validation perplexities of train.py.
 EXPERIMENTS = json.loads(Path(__file__).with_name("experiments.json").read_text(encoding="utf-8"))
 MAX_CHARACTERS = 175_000  # of the text, which a page includes to train on; The Time Machine has fewer
 NOUN = '<span class="noun">character</span>'  # the page writes "token" instead if its model reads tokens
@@ -76,8 +76,6 @@ def make_page(
     train, val = (metrics.get(f"{name}/perplexity", math.nan) for name in ("train", "val"))
     last = Epoch(metrics.get("epoch", math.inf), weights, train, val)
     earlier = [epoch._replace(weights=_page_weights(epoch.weights)) for epoch in epochs if epoch.number < last.number]
-    # A damaged epochs.safetensors may have weights of other shapes.
-    earlier = [epoch for epoch in earlier if _shapes(epoch.weights) == _shapes(weights)]
     run = {
         "title": title,
         "table": _table(summary, metrics, weights),
@@ -98,10 +96,6 @@ def make_page(
         ],
     }
     return fill(title, run)
-
-
-def _shapes(weights: "dict[str, Tensor]") -> dict[str, tuple[int, ...]]:
-    return {name: tuple(weight.shape) for name, weight in weights.items()}
 
 
 def _overrides(data: dict[str, Any]) -> list[str]:

@@ -1,5 +1,5 @@
 // The recurrence of each cell for one token, and its derivative. A state has S numbers: the hidden units of all layers
-// of an RNN, those of a GRU, or the output and the memory of an LSTM. H hidden units.
+// of an RNN, the hidden units of a GRU, or the output and the memory of an LSTM. H hidden units.
 
 const PHI = { tanh: Math.tanh, relu: (z) => Math.max(z, 0) };
 const SLOPE = { tanh: (h) => 1 - h * h, relu: (h) => Number(h > 0) }; // derivative of φ, from the value h of φ

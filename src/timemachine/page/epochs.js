@@ -28,7 +28,7 @@ function drawEpoch() {
   find("epoch").setAttribute("aria-valuetext", said);
 }
 
-/** Describe what the network has learned, from the words of a text that it writes. */
+/** Describe the network, from the words of a text that it writes. */
 function learned() {
   const { text } = model.continuation(model.noState, NUM_JUDGED, Infinity, 1, uniform(0)), words = text.split(/ +/);
   const known = new Set(run.text.split(" ")), share = words.filter((word) => known.has(word)).length / words.length;

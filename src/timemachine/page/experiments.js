@@ -16,7 +16,7 @@ const NETWORK = { // settings of a network, in the order in which they are shown
   inputFactor: number("factor of the input weights' rate", 1, 0, 1000),
   radius: number("clipping radius, 0: none", 1, 0, 1000),
   sigmaXh: number("initial scale of the input weights", 0.01, 0, 10),
-  sigmaHh: number("initial scale of the recurrent weights", 0.01, 0, 10),
+  sigmaHh: number("initial scale of the recurrent weights, RNN of one layer", 0.01, 0, 10),
 };
 const DATA = { // settings of the data, and of the training
   text: choice("text", "beginning", "whole", "recall", "own"),
@@ -27,7 +27,7 @@ const DATA = { // settings of the data, and of the training
   seed: number("seed", 0, 0, 2 ** 32 - 1, 1),
 };
 const TEXTS = { beginning: `beginning of ${run.title}`, whole: `all of ${run.title}`, recall: "letters to remember", own: "my own" };
-const SIGMA = 0.01; // initial scale of weights without a setting of their own
+const SIGMA = 0.01; // initial scale of all other weights
 const BOOK_SPLIT = [10_000, 5_000], MOST_TRAIN = 150_000; // windows for training and validation
 const EVALUATE_EVERY = 100; // updates, at least, as in worker.js
 
@@ -37,6 +37,8 @@ function settingsOf({ networks, data = {} }) {
     Object.fromEntries(Object.entries(fields).map(([name, { book }]) => [name, settings[name] ?? book]));
   return { networks: networks.map((network) => complete(NETWORK, network)), data: complete(DATA, data) };
 }
+
+const hasSigmaHh = ({ cell, layers }) => cell === "rnn" && layers === 1; // as in Python
 
 /** Return the numbers of windows for training and validation; null: 90 and 5% of a text that has too few. */
 function splitOf({ text, window }) {
@@ -58,7 +60,7 @@ function commandOf({ cell, layers, ...network }, { text, ...data }) {
   add("model.input_lr_factor", network.inputFactor, 1);
   add("trainer.gradient_clip_val", network.radius || null, 1);
   add("model.sigma_xh", network.sigmaXh, SIGMA);
-  add("model.sigma_hh", network.sigmaHh, SIGMA);
+  if (hasSigmaHh({ cell, layers })) add("model.sigma_hh", network.sigmaHh, SIGMA);
   const isRecall = text === "recall", usual = isRecall ? [NaN, NaN] : BOOK_SPLIT;
   if (isRecall) words.push(`data.corpus=recall${data.delay === 16 ? "" : `_${data.delay}`}`);
   else words.push(...(text === "own" ? ["data.corpus=my_text.txt", "data.tokens=characters"] : run.overrides));

@@ -42,7 +42,8 @@ function setUp(experiment, settings = settingsOf(experiment)) {
 function startWorker() {
   const { networks, data } = training.settings, alphabet = alphabetOf(data);
   const url = URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" }));
-  const worker = new Worker(url), settings = networks.map((network) => ({ ...network, sigma: SIGMA }));
+  const worker = new Worker(url), settings = networks.map((network) =>
+    ({ ...network, sigma: SIGMA, sigmaHh: hasSigmaHh(network) ? network.sigmaHh : null }));
   Object.assign(training, { worker, alphabet });
   worker.onmessage = ({ data: message }) => training.worker === worker && RECEIVE[message.type](message);
   worker.onerror = RECEIVE.error;
@@ -58,7 +59,7 @@ function train(until = null) {
   const { updates } = training.settings.data;
   training.until = until ?? (Math.floor(training.update / updates) + 1) * updates;
   training.on = true;
-  chosen.network ??= 0;
+  chosen.network ??= training.settings.networks.length - 1; // in the experiments, the one that learns more
   training.worker.postMessage({ type: "run", until: training.until });
   drawTraining();
 }
@@ -158,7 +159,7 @@ function drawResults() {
   const show = (number) => (number == null ? "" : inWords(number));
   find("scores").replaceChildren(...networks.map((network, place) => {
     const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, lost = update > 0 && isLost(place);
-    const python = experiment && (experiment.python[place]?.map(show).filter(Boolean).join(", ") ?? "diverged");
+    const python = experiment && (experiment.python[place]?.toFixed(2) ?? "diverged");
     const vals = epochs.map(({ networks }) => networks[place].val), lowest = Math.min(...vals);
     const hasRisen = vals.length > RISES && vals.slice(-RISES).every((later) => later > BY_HEART * lowest);
     if (!lost && hasRisen && train < val) said.push(`${titles[place]} learns by heart: its validation` +
@@ -210,7 +211,7 @@ function fieldFor(name, { label, values, attributes }, group, of) {
 }
 
 for (const experiment of run.experiments) {
-  const button = create("button", experiment.name);
+  const button = create("button", experiment.name, { disabled: !run.text && experiment.data?.text !== "recall" });
   button.addEventListener("click", () => [setUp(experiment), train()]);
   find("experiments").append(button);
 }

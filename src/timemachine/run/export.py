@@ -20,11 +20,25 @@ ACTIVATIONS: dict[str, Callable[[Array], object]] = {  # in place, with the valu
 }
 
 
-def load_step(run: Path) -> tuple[Step, Vocab] | None:
-    """Return a decoding step and the vocabulary of a run's export, or None if this takes `load.load_model`.
+def load_decoder(run: Path, model_class: type | None = None) -> tuple[Step, Vocab]:
+    """Return a decoding step and the vocabulary of a run. `model_class`: the class of the run if it is a user's.
 
-    It does for a checkpoint, an export that may be older than last.ckpt, a class that is not one of this project's, a
-    cell other than the RNN, weights of 16 bits, and for anything damaged, which `load_model` reports.
+    Raises SettingError if the run cannot be read.
+    """
+    if model_class is None and (loaded := load_step(run)):
+        return loaded
+    from timemachine.decoding import step_of  # deferred: import torch and Lightning
+    from timemachine.run.load import load_model
+
+    model, vocab = load_model(run, model_class)
+    return step_of(model, vocab), vocab
+
+
+def load_step(run: Path) -> tuple[Step, Vocab] | None:
+    """Return a decoding step and the vocabulary of a run's export, or None where `load.load_model` is needed.
+
+    That is for a checkpoint, a stale export, a class or a cell without a step in NumPy, weights of 16 bits, and
+    anything damaged, which `load_model` reports.
     """
     path = run / EXPORT if run.is_dir() else run
     try:

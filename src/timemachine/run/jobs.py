@@ -51,15 +51,23 @@ class Job:
         return self.status in ENDED
 
 
-def load_jobs(folder: Path) -> list[Job]:
-    """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
+def load_jobs(folder: Path, prefix: str = "") -> list[Job]:
+    """Return the jobs of a sweep, in the order of their numbers, with `prefix` before their names.
+
+    Raises SettingError for a folder without a job.
+    """
     if not (places := job_folders(folder)):
         raise SettingError(f"{folder}: no run found; use a folder with runs, such as a sweep's or outputs/<date>")
-    jobs = [read_job(place, str(place.relative_to(folder))) for place in places]
-    if all(job.settings.get("data.seed") == job.settings.get("seed") for job in jobs):  # a copy, unless it was typed
+    jobs = [read_job(place, f"{prefix}{place.relative_to(folder)}") for place in places]
+    drop_copied_seeds(jobs)
+    return jobs
+
+
+def drop_copied_seeds(jobs: list[Job]) -> None:
+    """Remove `data.seed` from the settings of the jobs if it is a copy of `seed` in all of them: it was not typed."""
+    if all(job.settings.get("data.seed", job.settings.get("seed")) == job.settings.get("seed") for job in jobs):
         for job in jobs:
             job.settings.pop("data.seed", None)
-    return jobs
 
 
 def read_job(folder: Path, name: str = "") -> Job:

@@ -19,9 +19,11 @@ from timemachine.config import DATA, TRAINER, check, format_value, require
 from timemachine.errors import SettingError, UserError, unwrapped
 from timemachine.run.arguments import check_types
 from timemachine.run.console import error_line
+from timemachine.run.jobs import job_folders
 from timemachine.run.record import (
     ENDED,
     EXPORT,
+    LAST,
     MACHINE_SETTINGS,
     TRUSTED_CLASSES,
     Record,
@@ -31,6 +33,7 @@ from timemachine.run.record import (
 )
 from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent
 
+OF_A_RUN = ("summary.json", EXPORT, LAST)
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
 # Arguments that train.py passes itself: a value in conf/ or on the command line would be ignored.
 PASSED = {
@@ -189,12 +192,16 @@ def class_of(target: Any) -> type | None:
     return get_class(target) if target else None
 
 
-def find_run(run: str) -> Path:
-    """Return the path of a run; for `latest`, the newest below outputs/. Raises SettingError if it does not exist."""
+def find_runs(run: str) -> list[Path]:
+    """Return the path of a run, or of each job of a sweep that has weights; for `latest`, the newest below outputs/.
+
+    Raises SettingError if it does not exist.
+    """
     path = newest_run() if run == "latest" and not Path(run).exists() else Path(run)
     if path is None or not path.exists():
         raise SettingError(f"run={run}: not found; use the folder that train.py printed at its end")
-    return path
+    jobs = job_folders(path) if path.is_dir() and not any((path / name).exists() for name in OF_A_RUN) else []
+    return [job for job in jobs if any((job / name).exists() for name in (EXPORT, LAST))] or [path]
 
 
 def newest_run(is_open: bool = False) -> Path | None:

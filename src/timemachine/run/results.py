@@ -16,6 +16,7 @@ from timemachine.run.record import EXPORT, Record, metric_of, with_arguments
 from timemachine.run.rows import final_numbers, read_numbers
 from timemachine.weights_and_biases import upload_line
 
+WORSE = 1.05  # by how much the last epoch may be worse than the best one without a word
 COUNTED = ("epoch", "step", "val_step", "best_epoch", "num_steps_done", "chars_per_second", "lr")  # no scores
 
 
@@ -85,8 +86,11 @@ def outcome(metrics: Mapping[str, float], guessing: int, metric: str) -> tuple[s
     return "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
 
 
-def write_curves(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Write perplexity.png: both perplexities over epochs, as in the book. No file if none was measured."""
+def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", width: float | None = None) -> None:
+    """Write perplexity.png, or svg or pdf: both perplexities over epochs, as in the book.
+
+    `width`: in inches. No file if no perplexity was measured.
+    """
     from matplotlib.figure import Figure
 
     from timemachine.run.curves import draw_curves
@@ -111,7 +115,7 @@ def write_curves(folder: Path, summary: Mapping[str, Any]) -> None:
     axes.set_title(summary["corpus"].get("title"))
     # Free space on a linear axis, since no perplexity is below 1.
     axes.legend(loc="lower left" if axes.get_yscale() == "linear" else "best")
-    write_figure(folder / "perplexity.png", figure)
+    write_figure(folder / f"perplexity.{form}", figure, width)
 
 
 def print_results(summary: Mapping[str, Any]) -> None:
@@ -122,6 +126,9 @@ def print_results(summary: Mapping[str, Any]) -> None:
     rows = [(name, short(metrics[name]), epoch) for name in shown]  # a custom model may log other names
     if f"best_{metric}" in metrics:
         rows.append((f"best {metric}", short(metrics[f"best_{metric}"]), f"epoch {metrics['best_epoch']}"))
+        if metrics.get(metric, 0) > WORSE * metrics[f"best_{metric}"]:
+            better = "end earlier with callbacks=early_stopping, or use run=<folder>/checkpoints/best.ckpt"
+            rows.append(("", "", f"the last epoch is worse: {better}"))
     if "clipped_steps" in metrics:
         clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
         rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))

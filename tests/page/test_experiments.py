@@ -1,0 +1,58 @@
+"""The commands that the page shows: each is valid, and gives the numbers of experiments.json."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.page.conftest import Open
+from tests.support.programs import Program
+from tests.test_readme import composed
+from timemachine.config import MODEL
+from timemachine.page import EXPERIMENTS
+from timemachine.run.record import read_summary
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif("sigma_xh" not in MODEL, reason="model.sigma_xh and data.corpus=recall are not there yet"),
+]
+
+COMMANDS = """experiments => experiments.map(experiment => {
+    const { networks, data } = settingsOf(experiment);
+    return networks.map(network => commandOf(network, data));
+})"""
+OTHERS = [  # settings that no experiment has
+    {
+        "networks": [{"layers": 3, "activation": "relu", "sigmaHh": 2, "inputFactor": 3}],
+        "data": {"batch": 48, "seed": 7},
+    },
+    {"networks": [{"cell": "lstm", "layers": 2, "sigmaHh": 2}], "data": {"text": "recall", "delay": 8, "updates": 30}},
+]
+
+
+def arguments(command: str) -> list[str]:
+    return shlex.split(command)[2:]  # without python train.py
+
+
+def test_commands_compose(open_page: Open) -> None:
+    for commands in open_page("epochs").evaluate(COMMANDS, [*EXPERIMENTS, *OTHERS]):
+        for command in commands:
+            config = composed("train", arguments(command))
+            assert config.data.num_train is not None
+
+
+@pytest.mark.slow
+def test_commands_give_the_numbers_of_the_page(open_page: Open, tmp_path: Path, novels: Path, program: Program) -> None:
+    """Validation perplexities differ between kernels and machines: at a learning rate of 5 by some per cent."""
+    wrong = []
+    for number, commands in enumerate(open_page("epochs").evaluate(COMMANDS, EXPERIMENTS)):
+        for place, command in enumerate(commands):
+            folder, python = tmp_path / f"{number}-{place}", EXPERIMENTS[number]["python"][place]
+            program(
+                "train.py", *arguments(command), "logger=csv", f"hydra.run.dir={folder}", f"data.search_dirs=[{novels}]"
+            )
+            summary = read_summary(folder)
+            measured = None if summary["status"] == "diverged" else summary["metrics"]["val/perplexity"]
+            if (python is None) != (measured is None) or (python and measured != pytest.approx(python, rel=0.05)):
+                wrong.append((command, python, measured))
+    assert not wrong
