@@ -3,6 +3,7 @@
 Each source file has a page with its code, to which the links in the documents lead.
 """
 
+import json
 import os
 import re
 from pathlib import Path
@@ -24,10 +25,11 @@ root_doc = "README"
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".py": "restructuredtext", ".yaml": "restructuredtext"}
 include_patterns = ["*.md", "*.py", "book.ipynb", "conf/**", "src/**", "sweeps/*.md", "sweeps/reference/**", "tests/**"]
 exclude_patterns = [".*", "outputs", "setup.py", "**/answer.md"]
-default_role, python_maximum_signature_line_length = "code", 88
+default_role = "code"
 myst_heading_anchors, myst_enable_extensions, nb_execution_mode = 4, ["dollarmath"], "off"
 html_theme, html_math_renderer = "pydata_sphinx_theme", "mathml"
 html_copy_source = html_show_sourcelink = html_show_copyright = False
+html_theme_options = {"navbar_persistent": ["search-button"]}
 html_extra_path = ["../../sweeps/reference/book/page.html"]
 
 CONTENTS = {  # the header has those of README, the sidebar those of a section
@@ -54,9 +56,7 @@ API = {
     "Logger and checkpoints": "weights_and_biases.logger.WandbLogger run.checkpoints.AtomicCheckpointIO",
 }
 SETTINGS = "train model/regularized data/book trainer/default callbacks/default logger/wandb evaluate generate"
-LIVE = {"text": "the time traveller", "networks": 2, "data.text": "whole", "data.batch": 32}  # RNN against GRU
-LIVE |= {"0.hiddens": 128, "0.optimizer": "adamw", "0.rate": 0.008}
-LIVE |= {"1.cell": "gru", "1.hiddens": 72, "1.optimizer": "adamw", "1.rate": 0.008}
+LIVE = "RNN against GRU"  # of the page's experiments
 LANDING = """<section aria-label="About" class="small">
 <p><b>What this is.</b> Section 9.5 of <a href="https://d2l.ai">Dive into Deep Learning</a> as a Lightning and Hydra
   program: a recurrent network from scratch, with answers to the exercises, measured in thousands of runs.</p>
@@ -106,8 +106,13 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
         content[0] = content[0].replace("install --quiet .", f"install --quiet 'hydra-core<1.4' git+{GITHUB}")
         Path(app.outdir, "book.ipynb").write_text(content[0], encoding="utf-8")
     elif name == "sweeps/reference/cells/report":
+        experiments = json.loads((ROOT / "src/timemachine/page/experiments.json").read_text(encoding="utf-8"))
+        (experiment,) = (each for each in experiments if each["name"] == LIVE)
+        groups = {"data": experiment["data"], **dict(enumerate(experiment["networks"]))}
+        state = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
+        fragment = urlencode({"text": "the time traveller", "networks": len(experiment["networks"]), **state})
         style = "width: 100%; height: 46rem; border: 0"
-        live = f'<iframe src="../../../page.html#{urlencode(LIVE)}" title="The experiment" style="{style}"></iframe>'
+        live = f'<iframe src="../../../page.html#{fragment}" title="{LIVE}" style="{style}"></iframe>'
         content[0] = re.sub(r"(!\[.*\]\(figure\.png\)\n)", rf"\1\n{live}\n", content[0], count=1)
     if name in CONTENTS:
         content[0] += "\n\n```{toctree}\n:hidden:\n:glob:\n\n" + CONTENTS[name].replace(";", "\n") + "\n```\n"
