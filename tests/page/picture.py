@@ -38,7 +38,7 @@ def main() -> None:
     pictures = []
     with sync_playwright() as playwright:
         browser = launched(playwright)
-        page = browser.new_page(viewport={"width": 830, "height": 650}, reduced_motion="reduce")
+        page = browser.new_page(viewport={"width": 830, "height": 664}, reduced_motion="reduce")
         page.goto(published.as_uri())
         page.get_by_role("textbox", name="Your text").fill(TEXT)
         page.evaluate("place => setUp(run.experiments[place])", EXPERIMENT)
