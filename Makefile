@@ -4,6 +4,8 @@
 # make more-exercises  run the exercises of the next edition and of chapter 10: five hours
 # make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
 # make notebook        execute book.ipynb in place
+# make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
+# make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
 # make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
 # make bench           compare speeds, as ratios
 # make page-kernel     compile the kernel of page.html, which is a part of the repository
@@ -11,7 +13,7 @@
 # make torture         compare random settings with a plain loop; kill and resume runs and sweeps: 80 minutes on two cores
 # make soak            run hundreds of commands and a long run, and check that memory and files do not grow
 # make coverage        list the branches of src that no test takes
-# make lock            write the versions in .venv to requirements.lock, and with uv to uv.lock
+# make lock            write the versions in .venv, and the hashes of their files, to uv.lock and requirements.lock; needs uv
 #
 # Each target installs its dependencies into .venv, once. LOCKED=1 installs the versions that produced the published
 # numbers; PYTHON=<path> selects another Python than the first of 3.11, 3.12 and 3.13 that is found.
@@ -19,16 +21,18 @@
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-TORCH := $(BIN)/python src/install_torch.py --disable-pip-version-check
+TORCH := $(BIN)/python src/install_torch.py --disable-pip-version-check $(if $(LOCKED),--locked)
 
 LOCKS := $(if $(LOCKED),-locked)
-CONSTRAINT := $(if $(LOCKED),--constraint requirements.lock)
+# pip accepts no hash of a folder, so the project itself comes last.
+WITH_HASHES := $(PIP) --require-hashes --requirement requirements.lock && $(PIP) --no-deps --no-build-isolation
 # Some containers set it. Bytecode makes each start of a program a second faster, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
 # Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
 HYDRA := 'hydra-core<1.4'
 
-.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook numbers lock
+.PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook lab site \
+  numbers lock
 
 help:
 	@sed -n '/^#/!q; s/^# \{0,1\}//p' $(firstword $(MAKEFILE_LIST))
@@ -50,7 +54,7 @@ coverage: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
 	  -m "not slurm and not gpu and not browser" $(TESTS)
 
-MORE := cells cells_elsewhere small_data tying vocabulary
+MORE := cells cells_tuning cells_reach recall small_data tying vocabulary
 OF_TOKENS := $(basename $(notdir $(wildcard conf/grid/full/next_edition/*.yaml)))
 EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
@@ -64,19 +68,27 @@ more-exercises: .venv/.ready$(LOCKS)
 how-low: .venv/.ready$(LOCKS)
 	$(BIN)/python train.py exercise=how_low
 
-# Pin torch without its +cpu suffix, so that CUDA builds match, and leave CUDA's libraries to pip. uv.lock has several
-# versions of the packages in BY_EXTRA, depending on the extra: uv chooses them.
-BY_EXTRA := '^(\#|hydra|omegaconf|antlr4|joblib|cloudpickle)'
+# requirements.lock lacks torch and what only torch needs: its builds for CPUs and for CUDA have different hashes and
+# libraries; LOCKED=1 installs the version in uv.lock. uv.lock has several versions of the packages in BY_EXTRA,
+# depending on the extra: uv chooses them.
+BY_EXTRA := '^(\#|hydra|omegaconf|antlr4|joblib|cloudpickle|nvidia|cuda|triton)'
 
 lock: .venv/.ready-dev
-	$(BIN)/python -m pip freeze --exclude-editable > .venv/freeze
-	echo "# The versions that produced the published numbers, written by make lock; make train LOCKED=1 installs them." > requirements.lock
-	grep -viE '^(nvidia|cuda|triton)' .venv/freeze | sed 's/^\([^ ]*==[^+]*\)+.*/\1/' >> requirements.lock
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^\([^ ]*==[^+]*\)+.*/\1/' > .venv/freeze
 	rm -f uv.lock
-	uv lock $$(grep -vE $(BY_EXTRA) requirements.lock | sed 's/^/--upgrade-package /')
+	uv lock $$(grep -viE $(BY_EXTRA) .venv/freeze | sed 's/^/--upgrade-package /')
+	echo "# The versions that produced the published numbers, written by make lock; make train LOCKED=1 installs them." > requirements.lock
+	uv export --frozen --quiet --extra dev --no-emit-project --prune torch --no-annotate --no-header >> requirements.lock
 
 notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
+
+lab: .venv/.ready$(LOCKS)
+	$(BIN)/python src/lab.py
+
+site: .venv/.ready-site
+	rm -rf outputs/site
+	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c .github/site . outputs/site
 
 numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers
@@ -104,15 +116,20 @@ INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 .venv/.ready .venv/.ready-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
-	$(TORCH) $(CONSTRAINT)
-	$(PIP) $(HYDRA) $(CONSTRAINT) --editable .
+	$(TORCH)
+	$(if $(LOCKED),$(WITH_HASHES),$(PIP) $(HYDRA)) --editable .
 	@touch .venv/.ready $@
 
 .venv/.ready-dev .venv/.ready-dev-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
-	$(TORCH) $(CONSTRAINT)
-	$(PIP) $(HYDRA) $(CONSTRAINT) --editable '.[dev]'
+	$(TORCH)
+	$(if $(LOCKED),$(WITH_HASHES),$(PIP) $(HYDRA)) --editable '.[dev]'
 	@touch .venv/.ready .venv/.ready$(LOCKS) .venv/.ready-dev $@
+
+# Only adds packages, since others may be reading the compiled kernel.
+.venv/.ready-site: .venv/.ready$(LOCKS)
+	$(PIP) $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["site"])')
+	@touch $@
 
 .venv/.ready-locked .venv/.ready-dev-locked: requirements.lock

@@ -3,20 +3,19 @@
 from typing import Any
 
 import hydra
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import EVALUATE, check
-from timemachine.run.program import errors_in_one_line, find_run
+from timemachine.run.program import class_of, exit_on_setting_errors, find_runs
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-@errors_in_one_line
+@exit_on_setting_errors
 def main(cfg: DictConfig) -> None:
-    """Print a table with the window and the stream perplexity of each text."""
+    """Print a table with the window and the stream perplexity of each text; of a sweep, a table per job."""
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
     check(settings, EVALUATE)
-    run = find_run(str(cfg.run))
+    runs = find_runs(str(cfg.run))
     print(f"scoring {cfg.run} on {cfg.data.corpus or 'its own text'}, window by window and as one stream", flush=True)
 
     # These take seconds to import, so they come after the checks of the command line.
@@ -25,18 +24,19 @@ def main(cfg: DictConfig) -> None:
     from timemachine.regularized.symbols import check_size
     from timemachine.run.load import load_model, summary_of
 
-    model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
-    summary = summary_of(run)
     corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
-    texts = find_texts(corpus, summary, search_dirs)
-    if cfg.baselines:
-        check_size(vocab, "baselines=true", "baselines=false")
-    rows = [row for text in texts for row in evaluate(model, vocab, summary, text)]
-    print_evaluation(rows, texts, vocab, str(cfg.run))
-    if cfg.baselines:
-        (own,) = find_texts(None, summary, search_dirs)
-        for comparison in compare(model, vocab, summary, texts, own):
-            print_comparison(comparison)
+    for run in runs:
+        model, vocab = load_model(run, class_of(cfg.model._target_))
+        summary = summary_of(run)
+        texts = find_texts(corpus, summary, search_dirs)
+        if cfg.baselines:
+            check_size(vocab, "baselines=true", "baselines=false")
+        rows = [row for text in texts for row in evaluate(model, vocab, summary, text)]
+        print_evaluation(rows, texts, vocab, str(cfg.run) if len(runs) == 1 else str(run))
+        if cfg.baselines:
+            (own,) = find_texts(None, summary, search_dirs)
+            for comparison in compare(model, vocab, summary, texts, own):
+                print_comparison(comparison)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,19 @@
 from typing import Any
 
 import hydra
-from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import GENERATE, MAX_CHARACTERS, check, require
-from timemachine.run.program import errors_in_one_line, find_run
+from timemachine.run.program import class_of, exit_on_setting_errors, find_runs
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="generate")
-@errors_in_one_line
+@exit_on_setting_errors
 def main(cfg: DictConfig) -> None:
-    """Print the continuations, one per line, or separated by empty lines if they may have line breaks."""
+    """Print the continuations, one per line, or separated by empty lines if they may have line breaks.
+
+    Of a sweep, those of each job, after its folder.
+    """
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
     check(settings, GENERATE)
     num_preds, num_samples, alpha = settings["num_preds"], settings["num_samples"], settings["alpha"]
@@ -22,29 +24,25 @@ def main(cfg: DictConfig) -> None:
     if settings["temperature"] is not None:
         require(alpha is None, "temperature", settings["temperature"], f"is 1/alpha, and alpha={alpha} is set")
         alpha = 1 / settings["temperature"]
-    run = find_run(str(cfg.run))
+    runs = find_runs(str(cfg.run))
 
-    # After the checks of the command line, since an import takes time: that of torch and Lightning five seconds.
+    # These take time to import, so they come after the checks of the command line.
     from timemachine.evaluation.lost_characters import readable_prefix
     from timemachine.run.console import print_continuations
-    from timemachine.run.export import load_step
+    from timemachine.run.export import load_decoder
     from timemachine.sampling import Truncation, decode
 
     truncation = Truncation(settings["top_k"], settings["top_p"], settings["min_p"])
     if alpha is None and truncation != Truncation():
         alpha = 1.0  # a truncation samples
     num_samples = 1 if alpha is None else num_samples  # greedy continuations are all identical
-    loaded = None if cfg.model._target_ else load_step(run)
-    if loaded is None:
-        from timemachine.decoding import step_of
-        from timemachine.run.load import load_model
-
-        model, vocab = load_model(run, cfg.model._target_ and get_class(cfg.model._target_))
-        loaded = step_of(model, vocab), vocab
-    step, vocab = loaded
-    prefix = readable_prefix("" if cfg.prefix is None else str(cfg.prefix), vocab)
-    texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
-    print_continuations(texts, prefix, is_one_line=vocab.kind == "letters")
+    for run in runs:
+        step, vocab = load_decoder(run, class_of(cfg.model._target_))
+        prefix = readable_prefix("" if cfg.prefix is None else str(cfg.prefix), vocab)
+        texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
+        if len(runs) > 1:
+            print(f"{run}:")
+        print_continuations(texts, prefix, is_one_line=vocab.kind == "letters")
 
 
 if __name__ == "__main__":

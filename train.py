@@ -4,19 +4,20 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from timemachine.run.program import errors_in_one_line, has_several_processes, open_run
+from timemachine.run.program import check_settings, exit_on_setting_errors, has_several_processes, open_run
 from timemachine.run.sweep import run_in_child
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
-@errors_in_one_line
+@exit_on_setting_errors
 def main(cfg: DictConfig) -> float:
-    """Train a model, test it, write its results; return its validation perplexity, which a search minimises."""
+    """Train a model, test it, write its results; return `optimized_metric`, which a search minimises."""
     if has_several_processes(cfg):  # a job of a sweep, on several devices: as a child program
         return run_in_child()
     with open_run(cfg) as run:  # locks the folder; resume= replaces the settings by the recorded ones
         if run.has_ended:  # a job of a sweep that is repeated
             return run.objective
+        check_settings(run.settings)
 
         # These take seconds to import, so they come after the checks of the command line.
         import lightning.pytorch as L

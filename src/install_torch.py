@@ -32,9 +32,17 @@ def answers(index: str) -> bool:
 
 
 def main(arguments: list[str], index: str = CPU_BUILDS) -> int:
-    """Install torch with these arguments of `pip install`; return pip's exit status."""
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    (torch,) = (each for each in project["dependencies"] if re.match(r"torch\b", each))
+    """Install torch with these arguments of `pip install`; return pip's exit status.
+
+    `--locked`: in the version of uv.lock, instead of the newest one that pyproject.toml allows.
+    """
+    name = "uv.lock" if "--locked" in arguments else "pyproject.toml"
+    content = tomllib.loads((Path(__file__).parents[1] / name).read_text(encoding="utf-8"))
+    if name == "uv.lock":
+        (torch,) = (f"torch=={package['version']}" for package in content["package"] if package["name"] == "torch")
+    else:
+        (torch,) = (each for each in content["project"]["dependencies"] if re.match(r"torch\b", each))
+    arguments = [each for each in arguments if each != "--locked"]
     command = [sys.executable, "-m", "pip", "install", *arguments, torch]
     if wants_cpu_build() and answers(index) and subprocess.call([*command, "--index-url", index]) == 0:
         return 0

@@ -11,7 +11,7 @@ import torch
 
 from tests.support.runs import fit, rows, summary
 from tests.support.texts import path_of, read
-from timemachine.datamodule import TimeMachine
+from timemachine.datamodule import Batch, TimeMachine, WindowLoader
 from timemachine.evaluation.scores import evaluate
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
@@ -81,3 +81,40 @@ def test_three_texts_against_plain_loop(language: str, kind: str, min_count: int
         assert row.bits_per_byte == pytest.approx(loop.stream(*part), rel=1e-9)
     size = sum(len(it.encode()) for it in loop.hidden)
     assert (about["corpus"]["unknown_bytes"], bool(size)) == (size, min_count > 1)
+
+
+class EveryFourth(TimeMachine):
+    """Validates on windows that do not overlap."""
+
+    def val_dataloader(self) -> WindowLoader:
+        loader = super().val_dataloader()
+        loader.windows_NT = loader.windows_NT[::NUM_STEPS]
+        return loader
+
+
+class LastTarget(RNNLMScratch):
+    """Scores the last target of each window only."""
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.val_perplexity.update(self.mean_nll(batch)[1][:, -1:])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("tokens", ["characters", "bpe"])
+def test_bytes_of_the_targets_that_were_scored(tokens: str, tmp_path: Path) -> None:
+    """Of a data module with windows of its own. Without the same targets, no bits are logged."""
+    vocab_size = 300 if tokens == "bpe" else 1024  # the default, of no effect on characters
+    data = EveryFourth(64, NUM_STEPS, 500, 203, 0, tokens, vocab_size=vocab_size, corpus=str(path_of("greek")))
+    torch.manual_seed(3)
+    model = RNNLMScratch(len(data.vocab), hiddens=5, sigma=0.5)
+    fit(tmp_path / "all", model, data, max_epochs=1, precision="64-true")
+    bits, num_bytes = 0.0, 0
+    for start in range(500, 703, NUM_STEPS):
+        X_1T, Y_1T = (data.tokens_N[None, start + first : start + first + NUM_STEPS].long() for first in (0, 1))
+        bits += model.nll((X_1T, Y_1T)).sum().item() / math.log(2)
+        num_bytes += sum(int(data.vocab.bytes_V[token]) for token in Y_1T.flatten())
+    (row,) = rows(tmp_path / "all/metrics.csv")
+    assert row["val/bits_per_byte"] == pytest.approx(bits / num_bytes, rel=1e-9)
+    fit(tmp_path / "last", LastTarget(len(data.vocab), hiddens=5), data, max_epochs=1)
+    (row,) = rows(tmp_path / "last/metrics.csv")
+    assert "val/perplexity" in row and "val/bits_per_byte" not in row

@@ -68,11 +68,10 @@ def test_encode(known: str, text: str) -> None:
     assert encode(tokens, text) == expected
 
 
-def test_a_long_word() -> None:
+def test_learning_a_long_word() -> None:
     """The time does not grow with the square of a word's length: this would take hours."""
     word = "".join(chr(0x4E00 + number * number % 997) for number in range(40_000))
-    tokens = bpe.learn(word, 1024)
-    assert len(tokens) == 1024 and sum(len(bpe.to_bytes(tokens[it])) for it in encode(tokens, word)) == 120_000
+    assert len(bpe.learn(word, 1024)) == 1024
 
 
 @given(st.binary(), st.binary())

@@ -4,6 +4,7 @@ T time steps, B batch, D inputs, H hidden units, S size of a state. test_matrix.
 """
 
 import copy
+import inspect
 import re
 from typing import Any
 
@@ -11,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from timemachine.cells import LSTMScratch
+from timemachine.cells import CELLS, LSTMScratch, input_weights
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.rnn import CELLS, RNNScratch, input_weights
+from timemachine.rnn import RNNScratch
 
 PYTORCH: dict[str, Any] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM, "deep_rnn": nn.RNN}
 GATES = {"gru": "rzh", "lstm": "ifco"}  # in PyTorch's order
@@ -47,6 +48,27 @@ def test_what_a_model_rejects(network: dict[str, Any], named: str, monkeypatch: 
     monkeypatch.setitem(CELLS, "recurrent", Recurrent)
     with pytest.raises(SettingError, match=rf"^{re.escape(named)}: [^\n]*$"):
         FusedRNNLM(5, **network)
+
+
+@pytest.mark.parametrize("cell", [name for name in CELLS if "sigma_xh" in inspect.signature(CELLS[name]).parameters])
+def test_sigma_xh_scales_input_weights(cell: str) -> None:
+    """The input weights of the first layer are drawn as before and multiplied; all other draws keep their bytes."""
+    models = []
+    for sigma_xh in (None, 0.01, 2.0):
+        torch.manual_seed(0)
+        models.append(RNNLMScratch(27, 200, cell=cell, sigma_xh=sigma_xh))
+    default, same, large = models
+    weights = {id(weight) for weight in input_weights(large.rnn)}
+    assert len(weights) == len(GATES.get(cell, "h"))
+    for (name, one), equal, other in zip(
+        default.named_parameters(), same.parameters(), large.parameters(), strict=True
+    ):
+        assert torch.equal(one, equal), name
+        if id(other) in weights:
+            torch.testing.assert_close(other, one * 200)
+            assert other.std().item() == pytest.approx(2, rel=0.05)  # 5,400 draws: five standard errors
+        else:
+            assert torch.equal(one, other), name
 
 
 # --- PyTorch's layers ---

@@ -39,6 +39,12 @@ def test_bounds_of_each_setting(name: str, kind: Valid) -> None:
             check({name: value}, {name: kind}, "group.")
 
 
+def test_a_number_that_is_a_text() -> None:
+    """`seed=${oc.env:SEED}` is a text."""
+    with pytest.raises(SettingError, match=r"^seed='7': .*oc\.decode"):
+        check({"seed": "7"}, {"seed": config.DATA["seed"]})
+
+
 def test_every_argument_is_checked() -> None:
     """A new argument needs a row in a table; `cell` is looked up in `CELLS`, the text in the file system."""
     for model, table, checked_elsewhere in (

@@ -12,7 +12,7 @@ from timemachine import corpus
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.lost_characters import count_replaced, lost_letters_warning
+from timemachine.evaluation.lost_characters import lost_letters_warning
 from timemachine.texts import CATALOGUE, Book, normalisation
 from timemachine.texts.normalisation import normalise, without_gutenberg
 
@@ -79,7 +79,7 @@ def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
     assert found.characters == "another text of " + sample.characters.lstrip()
     assert (found.name, found.source) == ("other+sample", [str(other), "sample"])
     assert found.sha256 == hashlib.sha256(other.read_bytes() + b"\0" + sample.paths[0].read_bytes()).hexdigest()
-    assert count_replaced(found)["digits"] == 4 + count_replaced(sample)["digits"]
+    assert found.replaced["digits"] == 4 + sample.replaced["digits"]
     assert find_corpus(["sample"], []) == sample
 
 
@@ -103,13 +103,13 @@ def test_a_path_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_latin_1_as_letters(tmp_path: Path) -> None:
     text = read(tmp_path, b"It has\na caf\xe9 12.")
     assert text.characters.strip() == "it has a caf"
-    assert count_replaced(text) == {"digits": 2, "letters": 1, "other": 1}
+    assert text.replaced == {"digits": 2, "letters": 1, "other": 1}
 
 
 def test_a_byte_order_mark_is_not_counted(tmp_path: Path) -> None:
     text = read(tmp_path, b"\xef\xbb\xbfIt has\r\n12.")
     assert text.characters.strip() == "it has"
-    assert count_replaced(text) == {"digits": 2, "letters": 0, "other": 1}
+    assert text.replaced == {"digits": 2, "other": 1}
 
 
 ALL = "Zoë said: “It’s 5 o’clock!”\nÜber\tall, Ἀθῆναι.\n"
@@ -125,7 +125,7 @@ ENCODED = {
 def test_encodings_as_characters(tmp_path: Path, encoded: bytes) -> None:
     found = read(tmp_path, encoded, Tokens.characters)
     assert found.characters == ALL and found.left_out == 0
-    assert count_replaced(found) == {"digits": 0, "letters": 0, "other": 0} and lost_letters_warning(found) == ""
+    assert not found.replaced.total() and lost_letters_warning(found) == ""
 
 
 @pytest.mark.parametrize("text", [b"line\r\n" * 9 + b"a caf\xe9", b"\n \t\n"], ids=["Latin-1", "empty"])
@@ -179,3 +179,28 @@ def test_without_a_network(tmp_path: Path, capsys: pytest.CaptureFixture[str], s
     assert f"{tmp_path}/time_machine.txt" in warning  # where to save the book
     with pytest.raises(SettingError, match=r"^data\.corpus=war_of_the_worlds: [^\n]*$"):
         find_corpus("war_of_the_worlds", ["/nowhere"])
+
+
+# --- The recall corpus ---
+
+
+@pytest.mark.parametrize(("name", "delay"), [("recall", 16), ("recall_2", 2), ("recall_40", 40)])
+def test_recall_corpus_repeats_each_letter(name: str, delay: int) -> None:
+    found = find_corpus(name, [])
+    blocks = re.findall("." * (delay + 1), found.characters)
+    assert "".join(blocks) == found.characters and len(found.characters) > 499_000
+    assert all(re.fullmatch(r"([a-p])[q-z]* \1", block) for block in blocks)
+    letters = [found.characters[place :: delay + 1] for place in range(delay)]
+    for kinds, drawn in [(16, letters[0]), *((10, column) for column in letters[1:-1])]:
+        counts = [drawn.count(letter) for letter in {*drawn}]
+        expected = len(drawn) / kinds
+        # A sum of squares with kinds - 1 degrees of freedom: its mean plus six standard deviations.
+        assert sum((count - expected) ** 2 / expected for count in counts) < kinds + 6 * (2 * kinds) ** 0.5
+        assert len(counts) == kinds
+    assert found == find_corpus(found.source, []) and found.sha256 != find_corpus("recall_3", []).sha256
+
+
+@pytest.mark.parametrize("name", ["recall_1", "recall_0", "recall_", "recall_x", "recall_99999", ["recall", "sample"]])
+def test_what_is_no_recall_corpus(name: str | list[str]) -> None:
+    with pytest.raises(SettingError, match=r"^data\.corpus=recall[^\n]*: not found; [^\n]*$"):
+        find_corpus(name, [])

@@ -8,11 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.runs import fit, rows
 from tests.support.texts import path_of, read
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine, WindowLoader
 from timemachine.errors import SettingError
+from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
 
@@ -71,6 +73,38 @@ def test_shares_of_a_batch(num_windows: int, batch_size: int, world_size: int, s
         assert Counter(chain(*shares)) == Counter(batch)
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
         assert {rank.global_size(index) for rank in ranks} == {len(batch)}
+
+
+def test_each_fit_draws_its_epochs_from_the_seed(sample: Corpus, tmp_path: Path) -> None:
+    data, losses = TimeMachine(64, 8, 200, 100, corpus=sample, seed=3), []
+    for name in ("first", "second"):
+        torch.manual_seed(0)
+        fit(tmp_path / name, RNNLMScratch(len(data.vocab), hiddens=4), data, max_epochs=2)
+        losses.append([row["loss"] for row in rows(tmp_path / name / "steps.csv")])
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("name", "fraction"), [("limit_test_batches", 0.001), ("overfit_batches", 0.1)])
+def test_a_fraction_without_a_batch_is_rejected_before_training(
+    name: str, fraction: float, sample: Corpus, tmp_path: Path
+) -> None:
+    data, setting = TimeMachine(64, 8, 200, 100, corpus=sample), {name: fraction}
+    with pytest.raises(SettingError, match=rf"^trainer\.{name}={fraction}: "):
+        fit(tmp_path, RNNLMScratch(len(data.vocab), hiddens=4), data, max_epochs=1, **setting)  # type: ignore[arg-type]
+    assert not (tmp_path / "steps.csv").exists()
+
+
+@pytest.mark.parametrize("tokens", ["letters", "characters"])
+def test_a_text_from_python(tokens: str, tmp_path: Path) -> None:
+    """A string is read as a file is, and a checkpoint records its hash, not the text."""
+    text = "It was 1895: a café, at last!\r\n" * 30
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8", newline="")
+    windows: dict[str, Any] = {"num_steps": 8, "num_train": 100, "num_val": 50, "tokens": tokens}
+    data, of_file = TimeMachine(text=text, **windows), TimeMachine(corpus=str(tmp_path / "text.txt"), **windows)
+    assert torch.equal(data.tokens_N, of_file.tokens_N) and data.vocab.idx_to_token == of_file.vocab.idx_to_token
+    assert "text" not in data.hparams and data.state_dict()["sha256"] == of_file.state_dict()["sha256"]
+    with pytest.raises(SettingError, match=r"^data\.corpus=text: "):
+        TimeMachine(text="  ", **windows)
 
 
 # --- Splits ---

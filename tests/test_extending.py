@@ -47,7 +47,7 @@ def test_diffs_apply() -> None:
     """Each diff applies on its own. The tests below apply all of them."""
     assert list(DIFFS) == [
         "An activation", "A cell", "A setting", "A loss", "An optimiser, and a schedule", "A callback, or a logger",
-        "An exercise", "A metric",
+        "A book", "An exercise", "A metric",
     ]  # fmt: skip
     for diff in DIFFS.values():
         done = apply(diff, REPOSITORY, "--check")

@@ -1,5 +1,6 @@
 """install_torch.py asks an index of CPU builds where it helps, and otherwise installs what pip finds."""
 
+import re
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -55,3 +56,5 @@ def test_choice_and_fallback(
     assert ["index" if "--index-url" in command else "pip" for command in commands] == tried
     assert all("--quiet" in command and any(each.startswith("torch>=") for each in command) for command in commands)
     assert "index" not in tried or commands[0][-1] == server + path
+    assert install_torch.main(["--locked"], server + path) == 0
+    assert re.fullmatch(r"torch==[\d.]+", next(each for each in commands[-1] if each.startswith("torch")))

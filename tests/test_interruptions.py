@@ -74,6 +74,16 @@ def test_a_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_first_process_is_killed_before_training(tmp_path: Path) -> None:
+    """The others end as well."""
+    with running(tmp_path, *ALONE, "trainer=ddp_cpu") as run:
+        run.wait_until(lambda: len(run.processes()) == 2)
+        run.process.kill()
+        run.ended()
+        run.wait_for_its_processes()
+
+
+@pytest.mark.slow
 def test_several_processes(tmp_path: Path, program: Program) -> None:
     """SIGTERM reaches the first process alone. In `test_a_sweep` Ctrl-C reaches all."""
     interrupt(signal.SIGTERM, tmp_path, *ALONE, "trainer=ddp_cpu")
@@ -110,15 +120,26 @@ def test_killed_again_and_again(typed: list[str], program: Program, tmp_path: Pa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sweep", [["seed=0,1"], ["seed=0,1", "hydra/launcher=joblib"], ["seed=0", "trainer=ddp_cpu"]])
-def test_a_sweep(sweep: list[str], tmp_path: Path, program: Program) -> None:
+@pytest.mark.parametrize(
+    ("sweep", "number", "expected"),
+    [
+        (["seed=0,1"], signal.SIGINT, 130),
+        (["seed=0,1", "hydra/launcher=joblib"], signal.SIGINT, 130),
+        (["seed=0,1", "hydra/launcher=joblib"], signal.SIGTERM, 143),
+        (["seed=0", "trainer=ddp_cpu"], signal.SIGINT, 130),
+    ],
+)
+def test_a_sweep(sweep: list[str], number: signal.Signals, expected: int, tmp_path: Path, program: Program) -> None:
     command = [*SWEEP, "trainer.max_epochs=150", *sweep]
     with running(tmp_path, *command) as run:
         two_more_epochs(run, tmp_path / "sweep" / "0")
-        os.killpg(run.process.pid, signal.SIGINT)  # a terminal sends Ctrl-C to all processes
-        code, *_ = run.ended()
+        # A terminal sends Ctrl-C to all processes.
+        (os.killpg if number == signal.SIGINT else os.kill)(run.process.pid, number)
+        code, output, errors = run.ended()
         run.wait_for_its_processes()
-    assert code != 0 and not is_running(tmp_path / "sweep/0")
+    assert code == expected and "Traceback" not in errors, errors
+    assert output.count("hydra.sweep.dir=sweep") == 2  # how to resume, at the beginning and at the end
+    assert not is_running(tmp_path / "sweep/0")
     assert not (tmp_path / "sweep/1/metrics.csv").exists() or "hydra/launcher=joblib" in sweep
     assert_succeeded(program("train.py", *command))
     assert {epochs(table.parent) for table in tmp_path.glob("sweep/*/metrics.csv")} == {150}

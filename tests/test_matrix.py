@@ -72,7 +72,8 @@ SETTINGS = [
         "model.hiddens=9 model.sigma=0.3 model.sigma_hh=0.2 model.lr=0.5 model.activation=relu",
         "model.input=embedding model.embedding_dim=3 model.embedding_sigma=0.1 model.input_lr_factor=4",
         "model.tie_weights=true model.input=embedding model.embedding_dim=6 model.embedding_sigma=0.3",
-        "model.cell=gru", "model.cell=lstm model.forget_bias=1", "model.cell=deep_rnn model.layers=3",
+        "model.cell=gru model.sigma_xh=0.5", "model.cell=lstm model.forget_bias=1",
+        "model.cell=deep_rnn model.layers=3",
         "model=regularized model.optimizer=adamw model.lr=0.01 model.schedule=cosine model.warm_up=0.5",
         "model=regularized model.carry_state=true data.batch_size=8",
         "model=regularized model.input_dropout=0.2 model.output_dropout=0.2",
@@ -283,9 +284,8 @@ def test_a_setting(row: Row, is_resumed: bool, tmp_path: Path, num_optimizer_ste
     num_optimizer_steps[0] = 0  # excludes the steps of `plain_run`
     done = run(folder, row.typed)
     if row.refused:
-        *_, line = done.stderr.splitlines() or [""]  # libraries may print warnings before
-        assert done.returncode == 1 and line.startswith("error: ") and re.search(row.refused, line), done.stderr
-        assert "Traceback" not in done.stderr and not (folder / "metrics.csv").exists()
+        assert done.returncode == 1 and re.search(row.refused, done.stderr), done.stderr
+        assert not (folder / "metrics.csv").exists()
         return
     assert done.returncode == 0, done.stderr
     check_numbers(folder, num_optimizer_steps[0])
@@ -309,7 +309,7 @@ def test_resuming_a_finished_run(tmp_path: Path) -> None:
 def test_settings_that_cannot_change(setting: str, plain_run: Path, tmp_path: Path) -> None:
     """test_resuming.py has those that the classes know."""
     folder = shutil.copytree(plain_run, tmp_path / "run")
-    before = {path: path.read_bytes() for path in folder.glob("*") if path.is_file()}
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     done = call_program("train.py", f"resume={folder}", "logger=csv", setting, "trainer.max_epochs=3")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1) and done.stderr.startswith("error: "), done.stderr
-    assert {path: path.read_bytes() for path in folder.glob("*") if path.is_file()} == before
+    assert done.returncode == 1 and setting.partition("=")[0].rpartition(".")[2] in done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -1,9 +1,10 @@
-"""book.ipynb runs from top to bottom and reproduces the committed numbers.
+"""book.ipynb runs from top to bottom and reproduces the committed numbers; `make lab` leaves out its answers.
 
 `python -m tests.test_notebook` executes it in place, before a commit.
 """
 
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import table
 from timemachine.config import REPOSITORY
 
@@ -23,7 +25,7 @@ NUMBER = r"\d+\.\d+"
 def executed(notebook: Any, coalesce_streams: bool = True) -> Any:
     """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError if one fails.
 
-    The output of an exercise goes into the folded answer above it, so that readers try before they see it.
+    The output of an exercise goes into the folded answer below it, so that readers guess before they see it.
     `coalesce_streams` removes output that a progress bar has overwritten with carriage returns.
     """
     folder = {"metadata": {"path": str(REPOSITORY)}}
@@ -31,9 +33,9 @@ def executed(notebook: Any, coalesce_streams: bool = True) -> Any:
         notebook, timeout=300, resources=folder, coalesce_streams=coalesce_streams, record_timing=False
     )
     client.execute()
-    for question, cell in pairwise(notebook.cells):
-        if ANSWER.search(question.source):
-            question.source = ANSWER.sub(streams(cell).replace("\\", r"\\"), question.source)
+    for cell, answer in pairwise(notebook.cells):
+        if ANSWER.search(answer.source):
+            answer.source = ANSWER.sub(streams(cell).replace("\\", r"\\"), answer.source)
             cell.outputs = []
         for output in cell.get("outputs", []):
             if "text/plain" in output.get("data", {}):
@@ -48,7 +50,7 @@ def streams(cell: Any) -> str:
 
 
 def printed(notebook: Any) -> list[str]:
-    """Return the printed output of each cell. The output of an exercise is in the cell of its question."""
+    """Return the printed output of each cell. The output of an exercise is in its answer."""
     return [streams(c) if c.cell_type == "code" else "".join(ANSWER.findall(c.source)) for c in notebook.cells]
 
 
@@ -56,10 +58,14 @@ def committed() -> Any:
     return nbformat.read(BOOK, 4)
 
 
+def code_cells(notebook: Any) -> list[Any]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def test_notebook_is_small_and_executed() -> None:
-    cells = [cell for cell in committed().cells if cell.cell_type == "code"]
+    counts = [cell.execution_count for cell in code_cells(committed())]
     assert BOOK.stat().st_size < 300_000
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert counts == list(range(1, len(counts) + 1))
 
 
 def test_notebook_numbers_are_those_of_train() -> None:
@@ -69,6 +75,45 @@ def test_notebook_numbers_are_those_of_train() -> None:
     (rest,) = re.findall(rf"window by window: ({NUMBER})", text)
     theirs = [float(reference[f"{split}/perplexity"]) for split in ("train", "val", "test")]
     assert [float(number) for number in (*found, rest)] == pytest.approx(theirs, rel=2e-3)
+
+
+def test_code_fits_the_page() -> None:
+    lines = [line for cell in code_cells(committed()) for line in cell.source.splitlines()]
+    assert max(map(len, lines)) <= 88
+
+
+def checks(notebook: Any) -> list[str]:
+    """Return the results of the checks of a student's code."""
+    return re.findall(r": ((?:NOT )?the same)$", "\n".join(map(streams, code_cells(notebook))), re.MULTILINE)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, program: Program) -> Path:
+    """Return a folder in which `make lab` has written both notebooks."""
+    (tmp_path / "src").mkdir()
+    for name in ("src/lab.py", "book.ipynb"):
+        shutil.copy(REPOSITORY / name, tmp_path / name)
+    assert_succeeded(program(str(tmp_path / "src/lab.py")))
+    return tmp_path / "outputs/lab"
+
+
+def test_lab_has_no_answers_but_their_checks(lab: Path) -> None:
+    """Without the students' code every cell before the training runs, and every check fails."""
+    students = nbformat.read(lab / "book.ipynb", 4)
+    assert not any(cell.outputs for cell in code_cells(students))
+    assert "<summary>Answer" not in "".join(cell.source for cell in students.cells)
+    training = next(place for place, cell in enumerate(students.cells) if cell.source.startswith("## Training"))
+    students.cells = students.cells[:training]
+    found = checks(executed(students))
+    assert len(found) > 10 and set(found) == {"NOT the same"}
+    assert set(checks(committed())) == {"the same"} and checks(committed())[: len(found)] == ["the same"] * len(found)
+
+
+def test_lab_for_teachers(lab: Path) -> None:
+    teachers = nbformat.read(lab / "answers.ipynb", 4)
+    assert [cell.outputs for cell in code_cells(teachers)] == [cell.outputs for cell in code_cells(committed())]
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", "\n".join(cell.source for cell in teachers.cells))
+    assert links and all(link.startswith("../../") for link in links)
 
 
 @pytest.mark.slow

@@ -15,12 +15,15 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+import timemachine
 from tests.support.programs import Program, assert_succeeded
 from timemachine.config import REPOSITORY
 
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LINES = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
-PINNED = {canonicalize_name(name): version for name, version in (it.split("==") for it in LINES if it[0] != "#")}
+UV_LOCK = (REPOSITORY / "uv.lock").read_text(encoding="utf-8")
+PACKAGES: list[dict[str, Any]] = tomllib.loads(UV_LOCK)["package"]
+PINNED = {canonicalize_name(name): version for name, version in re.findall(r"^(\S+)==(\S+)", "\n".join(LINES), re.M)}
 
 
 @pytest.fixture(scope="module")
@@ -74,18 +77,19 @@ def test_repository_of_an_installed_package(program: Path | str, folder: Path | 
 
 
 def test_lock_pins_each_dependency() -> None:
+    """With the hashes of its files, but for torch, whose version is in uv.lock."""
     for requirement in map(Requirement, PROJECT["dependencies"]):
-        assert requirement.specifier.contains(PINNED[canonicalize_name(requirement.name)]), requirement
+        version = PINNED.get(canonicalize_name(requirement.name))
+        assert requirement.name == "torch" or requirement.specifier.contains(str(version)), requirement
+    each = "\n".join(LINES[1:]).replace("\\\n", "").splitlines()
+    assert len(each) > 100 and all("--hash=sha256:" in line for line in each)
 
 
 def test_uv_lock() -> None:
     """uv.lock has the versions of requirements.lock and the bounds of pyproject.toml, and names only PyPI."""
-    text = (REPOSITORY / "uv.lock").read_text(encoding="utf-8")
-    packages = tomllib.loads(text)["package"]
-    versions = {(package["name"], package.get("version")) for package in packages}
-    for requirement in map(Requirement, PROJECT["dependencies"]):
-        assert (name := canonicalize_name(requirement.name), PINNED[name]) in versions, requirement
-    (ours,) = (package for package in packages if package["name"] == PROJECT["name"])
+    versions = {(package["name"], package.get("version")) for package in PACKAGES}
+    assert versions > {*PINNED.items()}
+    (ours,) = (package for package in PACKAGES if package["name"] == PROJECT["name"])
     locked = {
         (entry["name"], SpecifierSet(entry.get("specifier", "")), entry.get("marker"))
         for entry in ours["metadata"]["requires-dist"]
@@ -95,4 +99,14 @@ def test_uv_lock() -> None:
         marker = f"extra == '{extra}'" if extra else None
         bounds |= {(canonicalize_name(r.name), r.specifier, marker) for r in map(Requirement, requirements)}
     assert locked == bounds, "run make lock"
-    assert set(re.findall(r'"https?://([^/"]+)', text)) == {"pypi.org", "files.pythonhosted.org"}
+    assert set(re.findall(r'"https?://([^/"]+)', UV_LOCK)) == {"pypi.org", "files.pythonhosted.org"}
+
+
+def test_names_of_the_package_are_lazy() -> None:
+    code = (
+        "import sys, timemachine; assert not {'torch', 'numpy', 'lightning'} & {*sys.modules}; print(dir(timemachine))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout and hasattr(timemachine, name) for name in timemachine.MODULES)
+    with pytest.raises(AttributeError):
+        _ = timemachine.nothing

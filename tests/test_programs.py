@@ -3,13 +3,18 @@
 import json
 import math
 import re
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
+from timemachine.config import REPOSITORY
 from timemachine.page.__main__ import write_page
 from timemachine.run.load import load_model, load_run
 from timemachine.run.record import read_summary
@@ -126,11 +131,19 @@ def test_evaluate(short_run: Run, tmp_path: Path) -> None:
         assert float(row[5]) == float(row[6]) == pytest.approx(math.log2(float(row[4])), abs=0.002)
 
 
-@pytest.mark.slow
-def test_another_encoding(short_run: Run, program: Program) -> None:
-    done = program("evaluate.py", f"run={short_run.folder}", PYTHONIOENCODING="ascii")
+def test_the_model_in_other_code(tmp_path: Path) -> None:
+    """The lines of conf/runs.md; the export to ONNX needs packages that are not installed here."""
+    done = call_program("train.py", *SHORT, "model=scratch", "trainer.max_epochs=1", "hydra.run.dir=run")
     assert_succeeded(done)
-    assert "?" in done.stdout and "±" not in done.stdout
+    page = (REPOSITORY / "conf/runs.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code if find_spec("onnxscript") else code.partition("# ONNX")[0], names)
+    exported = load_model(tmp_path / "run")[0].state_dict()
+    for weights in (names["weights"], names["model"].state_dict()):
+        assert weights.keys() == exported.keys()
+        assert all(torch.equal(weights[name], exported[name]) for name in weights)
+    assert names["tokens"] == load_run("run").vocab.idx_to_token
 
 
 # Sweeps
@@ -147,6 +160,13 @@ def test_a_sweep(short_run: Run, tmp_path: Path) -> None:
         metrics = read_summary(sweep / row["job"])["metrics"]
         assert {name: float(row[name]) for name in metrics} == metrics
     assert (sweep / "1/steps.csv").read_text().splitlines() == short_run.text("steps.csv").splitlines()[:11]
+    done = call_program("generate.py", "run=sweep", "prefix=it")
+    assert_succeeded(done)
+    alone = [call_program("generate.py", f"run=sweep/{job}", "prefix=it").stdout for job in "01"]
+    assert done.stdout == f"sweep/0:\n{alone[0]}sweep/1:\n{alone[1]}"
+    done = call_program("evaluate.py", "run=sweep")
+    assert_succeeded(done)
+    assert all(f"perplexity of sweep/{job}\n" in done.stdout for job in "01")
 
 
 # Diverging runs
@@ -251,11 +271,13 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
     for command in (
         ("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3"), ("generate.py", "run=run"),
         ("train.py", *SHORT, "init_from=run", "hydra.run.dir=child"),
-        ("generate.py", "run=run", "model._target_=own_models.Missing"),
         ("evaluate.py", "run=run", "model._target_=own_models.Bigrams"),
     ):  # fmt: skip
         done = call_program(*command)
         assert done.returncode == 1 and re.search(r"^error: .*own_models\b", done.stderr, re.MULTILINE), done.stderr
+    done = call_program("generate.py", "run=run", "model._target_=own_models.Missing")
+    assert done.returncode == 1 and "own_models.Missing" in done.stderr
+    assert call_program("evaluate.py", "run=run", "model._target_=1").stderr.startswith("error: model._target_=1: ")
     assert read_summary(tmp_path / "run")["metrics"] == metrics
     done = call_program("evaluate.py", "run=run", named)
     assert f" {metrics['val/perplexity']:.2f} ±" in done.stdout, done.stderr
@@ -271,7 +293,7 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
     (tmp_path / "files/model/bigrams.yaml").write_text("_target_: own_models.Bigrams\n")
     (tmp_path / "files/data/letters.yaml").write_text("_target_: own_models.Letters\nseed: ${seed}\n")
     typed = ["--config-dir=files", "model=bigrams", "data=letters", "logger=[]", "hydra.run.dir=run"]
-    typed += ["callbacks.best_checkpoint.monitor=score"]
+    typed += ["optimized_metric=score"]
     for epochs in (3, 5):  # the second time it is resumed
         done = call_program("train.py", *typed, f"trainer.max_epochs={epochs}")
         assert_succeeded(done)
@@ -307,21 +329,101 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "typed",
+    ("typed", "says"),
     [
-        "model.hiddens=-3", "data.corpus=nowhere.txt", "trainer.accelerator=abacus", "model._target_=nowhere.Model",
-        "model=scratch +model.hidens=3", "resume=nowhere", "data=sample recipe=novel",
-        "exercise=clipping model.hiddens=4,8", "seed=x", "probes=nowhere", "trainer.val_check_interval=1000",
-        "data.num_val=1000 trainer.overfit_batches=0.5 trainer.check_val_every_n_epoch=2",
-        "data.search_dirs=nowhere", "init_from=0", "callbacks.progress.every_n_epochs=-3",
-        "callbacks=early_stopping callbacks.early_stopping.monitor=nowhere trainer.max_epochs=1 data.num_train=100",
+        # a value out of range, or of the wrong kind
+        ("model.hiddens=-3", "-3"), ("seed=x", "seed=x"), ("model.cell={a:1}", "model.cell"),
+        *((f"trainer.accumulate_grad_batches={value}", "accumulate") for value in (0, -1, 0.5)),
+        ("trainer.check_val_every_n_epoch=0", "check_val"), ("trainer.log_every_n_steps=0", "log_every"),
+        ("trainer.val_check_interval=0", "val_check"),
+        ("data.num_val=1000 trainer.overfit_batches=0.5 trainer.check_val_every_n_epoch=2", "overfit"),
+        ("callbacks.progress.every_n_epochs=-3", "-3"),
+        # a value of the wrong type, which Lightning would take
+        ("trainer.deterministic=foo", "deterministic=foo"), ("trainer.fast_dev_run=1.5", "fast_dev_run=1.5"),
+        ("trainer.min_epochs=[foo]", r"min_epochs=\[foo\]"), ("trainer.detect_anomaly=foo", "detect_anomaly=foo"),
+        ("trainer.max_time=1e300", "max_time"), ("callbacks.samples.prefixes=1", "prefixes=1"),
+        ("callbacks.best_checkpoint.filename={}", "filename"), ("logger=wandb logger.wandb.offline=2", "offline=2"),
+        # a name that nothing is found for
+        ("data.corpus=nowhere.txt", "nowhere"), ("resume=nowhere", "nowhere"), ("probes=nowhere", "nowhere"),
+        ("data.search_dirs=nowhere", "nowhere"), ("init_from=0", "init_from"),
+        # a value that nothing would read
+        ("+hidens=64", "hidens=64"), ("+model.vocab_size=5", "model.vocab_size=5"),
+        *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
+        ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
+        ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_one_line(typed: str, tmp_path: Path) -> None:
+def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:
     flags = ["-m"] if "exercise=" in typed else []
     done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
-    assert re.search("-3|seed|overfit|1000|nowhere|abacus|hidens|teacher|clipping|init_from", done.stderr)
+    assert re.search(says, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        ("trainer.accelerator=abacus", "abacus"), ("model._target_=nowhere.Model", "nowhere"),
+        ("model=scratch +model.hidens=3", "hidens"), ("data=sample recipe=novel", "teacher"),
+        ("trainer.val_check_interval=1000", "val_check_interval"),
+        ("callbacks=early_stopping callbacks.early_stopping.monitor=nowhere trainer.max_epochs=1", "nowhere"),
+    ],
+)  # fmt: skip
+def test_a_library_says_what_is_wrong(typed: str, says: str) -> None:
+    done = call_program("train.py", "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
+    assert done.returncode == 1 and says in done.stderr and not done.stderr.startswith("error: "), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "says"),
+    [
+        *((f"{overlay}", overlay.partition("=")[0]) for overlay in (
+            "recipe=novel", "experiment=example", "debug=overfit", "scale=smoke", "recipe=next_edition"
+        )),
+        ("exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
+        ("model.hiddens=9", "model.hiddens=9"), ("model=rnn", "model."), ("seed=2", "seed=2"),
+        ("callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder", "LearningRateFinder"),
+        ("callbacks.finder._target_=lightning.pytorch.callbacks.BatchSizeFinder", "BatchSizeFinder"),
+    ],
+)  # fmt: skip
+def test_a_rejected_resume_changes_nothing(typed: str, says: str, short_run: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(short_run.folder, tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    more = [f"+{typed}" if typed.startswith("callbacks.") else each for each in typed.split()]
+    done = call_program("train.py", *more, "resume=run", "logger=csv", "trainer.max_epochs=4")
+    assert done.returncode == 1 and done.stderr.startswith("error: ") and says in done.stderr, done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_nothing_to_resume(short_run: Run, tmp_path: Path) -> None:
+    """Without last.ckpt nothing says which experiment it was, and the text to read would be the folder's choice."""
+    folder = shutil.copytree(short_run.folder, tmp_path / "run")
+    (folder / "checkpoints/last.ckpt").unlink()
+    for more in ([], ["seed=7", "model.hiddens=5"]):
+        done = call_program("train.py", "resume=run", "logger=csv", *more)
+        assert done.returncode == 1 and done.stderr.startswith("error: resume=run: nothing to resume"), done.stderr
+
+
+def test_a_folder_in_use_is_not_changed(short_run: Run, tmp_path: Path) -> None:
+    """Another command in the folder of a run that trains is rejected; `.hydra/` still has the settings of the run."""
+    folder = shutil.copytree(short_run.folder, tmp_path / "run")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with FileLock(folder / ".lock"):
+        done = call_program("train.py", *SHORT, "seed=9", "model.hiddens=77", "hydra.run.dir=run")
+    assert done.returncode == 1 and done.stderr.startswith("error: run: "), done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_tuned_values_are_recorded(tmp_path: Path) -> None:
+    """Lightning's LearningRateFinder replaces the rate."""
+    typed = [
+        "+callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder",
+        "+callbacks.finder.min_lr=0.001",
+    ]
+    typed += ["+callbacks.finder.max_lr=0.01", "+callbacks.finder.num_training_steps=20", "hydra.run.dir=run"]
+    assert_succeeded(call_program("train.py", *SHORT, "model.hiddens=4", *typed))
+    last, settings = rows(tmp_path / "run/metrics.csv")[-1], read_summary(tmp_path / "run")["settings"]
+    assert settings["model"]["lr"] == last["lr"] and 0.001 <= last["lr"] <= 0.01
 
 
 def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:

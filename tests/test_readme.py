@@ -83,7 +83,7 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     (tmp_path / "my_models.py").write_text("from timemachine.language_model import RNNLMScratch as MyLM\n")
     monkeypatch.syspath_prepend(tmp_path)
     config.data.search_dirs = [str(request.getfixturevalue("novels"))]
-    if config.data.corpus == "my_texts":
+    if config.data.corpus in ("my_texts", "my_text.txt"):
         config.data.corpus = str(REPOSITORY / "src/timemachine/texts")  # includes the sample
     data = instantiate(config.data, _convert_="all")
     instantiate(config.model, vocab_size=len(data.vocab), _convert_="all")

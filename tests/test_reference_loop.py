@@ -26,6 +26,7 @@ FLAT: dict[str, list[Any]] = {  # setting -> values to draw from
     "seed": [0, 3],
     "model.hiddens": [1, 5, 17],
     "model.sigma": [0.01, 0.3],
+    "model.sigma_xh": [None, 0.5],
     "model.sigma_hh": [None, 0.2],
     "model.lr": [0.05, 0.7],
     "model.activation": ["tanh", "relu"],
@@ -70,7 +71,8 @@ def reference(chosen: dict[str, Any]) -> Loop:
     embedding = []
     if model["input"] == "embedding":
         embedding = [torch.randn(V, model["embedding_dim"]) * model["embedding_sigma"]]
-    W_xh = torch.randn(model["embedding_dim"] if embedding else V, H) * sigma
+    sigma_xh = sigma if model["sigma_xh"] is None else model["sigma_xh"]
+    W_xh = torch.randn(model["embedding_dim"] if embedding else V, H) * sigma_xh
     W_hh = torch.randn(H, H) * (sigma if model["sigma_hh"] is None else model["sigma_hh"])
     W_hq = torch.randn(H, V) * sigma
     weights = [W_xh, W_hh, torch.zeros(H), W_hq, torch.zeros(V), *embedding]
@@ -148,6 +150,8 @@ def reference(chosen: dict[str, Any]) -> Loop:
 def test_settings_against_plain_loop(number: int, tmp_path: Path) -> None:
     draw = random.Random(number)
     chosen = {name: draw.choice(values) for name, values in FLAT.items()}
+    if chosen["model.input"] == "one_hot":  # without an embedding, its settings are an error
+        chosen |= {"model.embedding_dim": 32, "model.embedding_sigma": 1.0}
     steps, epochs = reference(chosen)
     data = TimeMachine(**group_of(chosen, "data"), corpus="sample", seed=chosen["seed"])
     torch.manual_seed(chosen["seed"])

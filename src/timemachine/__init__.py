@@ -4,18 +4,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from timemachine.datamodule import TimeMachine as TimeMachine
+    from timemachine.kernels.language_model import FusedRNNLM as FusedRNNLM
+    from timemachine.language_model import RNNLMScratch as RNNLMScratch
     from timemachine.run.jobs import load_sweep as load_sweep
     from timemachine.run.load import load_run as load_run
 
+# Imported on first use: `import timemachine` takes milliseconds, torch and Lightning seconds.
+MODULES = {
+    "TimeMachine": "timemachine.datamodule",
+    "RNNLMScratch": "timemachine.language_model",
+    "FusedRNNLM": "timemachine.kernels.language_model",
+    "load_run": "timemachine.run.load",
+    "load_sweep": "timemachine.run.jobs",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import `load_run` and `load_sweep` on first use: training needs neither."""
-    modules = {"load_run": "timemachine.run.load", "load_sweep": "timemachine.run.jobs"}
-    if name not in modules:
+    """Import one of `MODULES`, and return its class or function of that name."""
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(modules[name]), name)
+    return getattr(import_module(MODULES[name]), name)
 
 
 def __dir__() -> list[str]:
     """Include the lazily imported names in tab completion."""
-    return [*globals(), "load_run", "load_sweep"]
+    return [*globals(), *MODULES]

@@ -172,32 +172,15 @@ class Encoder:
             yield numbers
 
     def _split(self, word: str) -> list[bytes]:
-        """Return the tokens of a word."""
-        parts, number_of = [bytes([byte]) for byte in to_bytes(word)], self._number
-        heap = [
-            (number, place)
-            for place, (left, right) in enumerate(pairwise(parts))
-            if (number := number_of.get(left + right)) is not None
-        ]
-        if not heap:
-            return parts
-        heapify(heap)
-        size = len(parts)
-        parts.append(b"")  # the end; a part that was merged into the one before is empty, too
-        before, after = [*range(-1, size)], [*range(1, size + 2)]
-        while heap:
-            number, place = heappop(heap)
-            second = after[place]
-            if not (parts[place] and parts[second] and number_of.get(parts[place] + parts[second]) == number):
-                continue  # one of the two has been merged with another part
-            last = after[second]
-            parts[place], parts[second] = parts[place] + parts[second], b""
-            after[place], before[last] = last, place
-            for left, right in ((before[place], place), (place, last)):
-                number = number_of.get(parts[left] + parts[right])
-                if parts[left] and parts[right] and number is not None:
-                    heappush(heap, (number, left))
-        return [part for part in parts if part]
+        """Return the tokens of a word: merge the adjacent pair that was learned first, until none is left."""
+        parts = [bytes([byte]) for byte in to_bytes(word)]
+        while True:
+            merged = [self._number.get(left + right) for left, right in pairwise(parts)]
+            learned = [(number, place) for place, number in enumerate(merged) if number is not None]
+            if not learned:
+                return parts
+            _, place = min(learned)
+            parts[place : place + 2] = [parts[place] + parts[place + 1]]
 
 
 def to_bytes(text: str) -> bytes:

@@ -4,10 +4,10 @@ conf/ has the defaults and a comment for each. `RNNLMScratch`, `TimeMachine`, ev
 arguments with the tables below; Lightning's Trainer checks its own.
 """
 
+import re
 import sys
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from enum import StrEnum
 from numbers import Integral, Real
 from pathlib import Path
@@ -57,6 +57,7 @@ MODEL: dict[str, Valid] = {
     "hiddens": Number(1, MAX_HIDDENS, whole=True),
     "layers": Number(1, 16, whole=True),
     "sigma": Number(0, 10),  # above 1 the first perplexities are worse than guessing
+    "sigma_xh": Number(0, 10, optional=True),
     "sigma_hh": Number(0, 10, optional=True),
     "forget_bias": Number(-10, 10),
     "lr": POSITIVE,
@@ -100,11 +101,19 @@ REGULARIZED: dict[str, Valid] = {
     "output_dropout": FRACTION,
 }
 TAUGHT: dict[str, Valid] = {"teacher": Number(0, 100)}
-# Lightning's Trainer checks its arguments, but these not at all, or with an assertion when training begins.
+# Numbers that Lightning's Trainer does not check: some of these would train something else.
 TRAINER: dict[str, Valid] = {
-    "max_epochs": Number(-1, MAX_COUNT, whole=True, optional=True),
+    "max_epochs": Number(-1, MAX_COUNT, whole=True),
     "max_steps": Number(-1, MAX_COUNT, whole=True),
-    "gradient_clip_val": replace(NOT_NEGATIVE, optional=True),
+    "min_epochs": Number(0, MAX_COUNT, whole=True),
+    "min_steps": Number(0, MAX_COUNT, whole=True),
+    "num_nodes": COUNT,
+    "num_sanity_val_steps": Number(-1, MAX_COUNT, whole=True),
+    "accumulate_grad_batches": COUNT,
+    "check_val_every_n_epoch": COUNT,
+    "log_every_n_steps": COUNT,
+    "val_check_interval": POSITIVE,
+    "gradient_clip_val": NOT_NEGATIVE,
 }
 EVALUATE: dict[str, Valid] = {"baselines": bool}
 
@@ -122,9 +131,7 @@ def check(arguments: MutableMapping[str, Any], valid: Mapping[str, Valid], prefi
 
 def _checked(setting: str, value: Any, kind: Valid) -> Any:
     if isinstance(kind, tuple):
-        names = ", ".join(kind)
-        nearest = get_close_matches(str(value), kind, 1)
-        require(value in kind, setting, value, f"must be one of {names}", nearest[0] if nearest else None)
+        require(isinstance(value, str) and value in kind, setting, value, f"must be one of {', '.join(kind)}")
         return str(value)  # a checkpoint could not be loaded with a member of an Enum
     if kind is bool:
         require(isinstance(value, bool), setting, value, "must be true or false")
@@ -132,6 +139,9 @@ def _checked(setting: str, value: Any, kind: Valid) -> Any:
     assert isinstance(kind, Number)
     if value is None and kind.optional:
         return None
+    if isinstance(value, str) and re.fullmatch(r"[-+.\de]+", value):
+        rule = f"must be {kind}, not a text; oc.decode converts one, as in ${{oc.decode:${{oc.env:NAME}}}}"
+        raise SettingError(f"{setting}='{value}': {rule}")
     is_number = isinstance(value, Integral if kind.whole else Real) and not isinstance(value, bool)
     require(is_number and kind.least <= value <= kind.most, setting, value, f"must be {kind}")
     # A rate of 4 stays an int.
@@ -144,6 +154,10 @@ def check_model(arguments: MutableMapping[str, Any]) -> None:
     factor, rate = arguments["input_lr_factor"], arguments["lr"]
     rule = f"times model.lr={rate} exceeds the range of float32"
     require(rate * factor <= MAX_FLOAT32, "model.input_lr_factor", factor, rule)
+    for name, default in (("embedding_dim", 32), ("embedding_sigma", 1)):
+        value, is_used = arguments[name], arguments["input"] == "embedding"
+        rule = "only model.input=embedding has an embedding"
+        require(is_used or value == default, f"model.{name}", value, rule, f"{value} model.input=embedding")
     if arguments["tie_weights"]:
         is_embedding = arguments["input"] == "embedding" and arguments["embedding_sigma"] > 0
         rule = "needs an embedding as wide as model.hiddens and a positive model.embedding_sigma"

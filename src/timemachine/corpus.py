@@ -6,9 +6,9 @@
 import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from timemachine.config import REPOSITORY, Tokens, require
@@ -22,9 +22,10 @@ SAMPLE, DEFAULT = "sample", "time_machine"
 class Corpus:
     """A text, ready for a model.
 
-    `characters`: the text normalised for `tokens`. `sha256`: hash of the bytes of the files at `paths`. `source`: value
-    of `data.corpus` that finds the text from any folder; a list for several texts. `left_out`: size in bytes of the
-    removed headers and footers of Project Gutenberg, with line feeds.
+    `characters`: the text normalised for `tokens`. `sha256`: hash of the bytes of the files at `paths`, or of a
+    generated text, which has no `paths`. `source`: value of `data.corpus` that finds the text from any folder; a list
+    for several texts. `left_out`: size in bytes of the removed headers and footers of Project Gutenberg, with line
+    feeds. `replaced`: numbers of `digits`, `letters` outside A-Z and `other` characters that became spaces.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Corpus:
     sha256: str = ""
     left_out: int = 0
     tokens: Tokens = Tokens.letters
+    replaced: Counter[str] = field(default_factory=Counter)
 
     def rotated(self, start: int) -> "Corpus":
         """Return the text rotated to start at character `start`: its beginning follows its end."""
@@ -45,32 +47,56 @@ def find_corpus(name: str | list[str], search_dirs: Sequence[str | Path], tokens
     """Return the text with this value of `data.corpus`; for a list, or a folder's sorted `*.txt`, the joined texts.
 
     A book of the catalogue is looked up in `search_dirs`, relative to the repository, then in the user's cache, then
-    downloaded. If the default book is not available, the sample replaces it, with a warning. Raises SettingError if any
-    other text is not found, and for a file that is not text, or that is not UTF-8 unless it is read as letters.
+    downloaded. If the default book is not available, the sample replaces it, with a warning. `recall`, or for a delay
+    other than 16 `recall_32`, is generated: see `texts.recall`. Raises SettingError if any other text is not found, and
+    for a file that is not text, or that is not UTF-8 unless it is read as letters.
     """
     are_folders = isinstance(search_dirs, list | tuple) and all(isinstance(each, str | Path) for each in search_dirs)
     require(are_folders, "data.search_dirs", search_dirs, "must be a list of folders", "[books]")
+    if isinstance(name, str) and name.startswith("recall"):
+        from timemachine.texts.recall import delay_of, recall_text  # deferred: rarely needed
+
+        if delay := delay_of(name):
+            text, title = recall_text(delay), f"the recall corpus with a delay of {delay}"
+            return Corpus(name, title, name, (), text, hashlib.sha256(text.encode()).hexdigest(), tokens=tokens)
     corpus = _located(name, search_dirs)
-    characters, sha256, left_out = bytearray(), hashlib.sha256(), 0
+    characters, sha256, left_out, replaced = bytearray(), hashlib.sha256(), 0, Counter[str]()
     path = corpus.paths[0]
     try:
         for number, path in enumerate(corpus.paths):
             if number:  # between files, so that other files with the same bytes are another text
                 sha256.update(b"\0")
-            left_out += _append_file(path, tokens, characters, sha256)
+            removed, of_file = _append_file(path, tokens, characters, sha256)
+            left_out, replaced = left_out + removed, replaced + of_file
     except OSError as error:
         where = error.filename or path
         raise SettingError(f"data.corpus={where}: cannot be read ({error.strerror}); use the path of a text") from error
-    return replace(corpus, characters=characters.decode(), sha256=sha256.hexdigest(), left_out=left_out, tokens=tokens)
+    return replace(
+        corpus, characters=characters.decode(), sha256=sha256.hexdigest(), left_out=left_out, tokens=tokens,
+        replaced=replaced,
+    )  # fmt: skip
 
 
-def _append_file(path: Path, tokens: Tokens, characters: bytearray, sha256: "hashlib._Hash") -> int:
-    """Append a file's normalised text in UTF-8, hash the file, and return the number of bytes left out."""
+def corpus_of(text: str, tokens: Tokens = Tokens.letters) -> Corpus:
+    """Return a string as a corpus. Raises SettingError if nothing is left after its normalisation."""
+    content, characters = text.encode(), bytearray()
+    pieces = [normalisation.with_line_feeds(content)]
+    _, replaced = normalisation.append_normalised(characters, Path("text"), pieces, tokens)
+    return Corpus(
+        "text", "a text", "text", (), characters.decode(), hashlib.sha256(content).hexdigest(), 0, tokens, replaced
+    )
+
+
+def _append_file(
+    path: Path, tokens: Tokens, characters: bytearray, sha256: "hashlib._Hash"
+) -> tuple[int, Counter[str]]:
+    """Append a file's normalised text in UTF-8, and hash the file; return the bytes left out, and what was replaced."""
     text = path.read_bytes()
     sha256.update(text)
     text = normalisation.with_line_feeds(text)
     pieces = normalisation.without_gutenberg(text)
-    return len(text) - normalisation.append_normalised(characters, path, pieces, tokens)
+    size, replaced = normalisation.append_normalised(characters, path, pieces, tokens)
+    return len(text) - size, replaced
 
 
 def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus:
@@ -88,7 +114,7 @@ def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus
     if name == SAMPLE:
         return Corpus(SAMPLE, "the sample text", SAMPLE, (Path(__file__).parent / "texts" / "sample.txt",))
     if name not in CATALOGUE:
-        path, names = Path(name), [*CATALOGUE, SAMPLE]
+        path, names = Path(name), ", ".join([*CATALOGUE, SAMPLE, "recall"])
         if os.path.isfile(path):
             return Corpus(path.stem, path.name, str(path.resolve()), (path,))
         if name and os.path.isdir(path):  # Path("") is the working directory
@@ -96,9 +122,7 @@ def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus
             if not (paths := tuple(sorted(path.glob("[!.]*.txt")))):
                 raise SettingError(f"data.corpus={name}: contains no *.txt files; use the path of a text or folder")
             return Corpus(path.name, path.name, str(path), paths)
-        close = get_close_matches(name, names, 1)
-        instead = f"data.corpus={close[0]}" if close else f"a book ({', '.join(names)})"
-        raise SettingError(f"data.corpus={name}: not found; use {instead}, or the path of a text")
+        raise SettingError(f"data.corpus={name}: not found; use the path of a text, or a book: {names}")
     book = CATALOGUE[name]
     places = [(REPOSITORY / folder).resolve() / f"{name}.txt" for folder in search_dirs]
     for path in filter(os.path.isfile, places):

@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
 from timemachine.config import Tokens, check_data, format_value, require
-from timemachine.corpus import DEFAULT, Corpus, find_corpus
+from timemachine.corpus import DEFAULT, Corpus, corpus_of, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
 
@@ -35,10 +35,11 @@ class TimeMachine(LightningDataModule):
 
     The first `num_train` windows are for training and the next `num_val` for validation; windows that overlap neither,
     from token num_train + num_val + T onwards, are for testing. With both None, the splits are 90%, 5% and 5% of the
-    tokens, and no window crosses a border. `start`: rotate the text to start at this character. `corpus`: a text, or a
-    value of `data.corpus` to be read as `tokens`, whose books lie in `search_dirs`. Characters with fewer than
-    `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the part of the text named
-    by `learn_on`. Raises SettingError for an invalid argument, and for a text that is not found or too short.
+    tokens, and no window crosses a border. `start`: rotate the text to start at this character. `text`: the text
+    itself, or else `corpus`: a `Corpus`, or a name or path that `find_corpus` looks up in `search_dirs`. Characters
+    with fewer than `min_count` occurrences are `<unk>`. Byte-pair encoding learns `vocab_size` tokens from the part of
+    the text named by `learn_on`. Raises SettingError for an invalid argument, and for a text that is not found or too
+    short.
     """
 
     def __init__(
@@ -53,31 +54,33 @@ class TimeMachine(LightningDataModule):
         vocab_size: int = 1024,
         learn_on: str = "text",
         *,
+        text: str | None = None,
         corpus: Corpus | str | list[str] = DEFAULT,
         search_dirs: Sequence[str] = SEARCH_DIRS,
         seed: int = 0,
     ) -> None:
         super().__init__()
-        given, search_dirs = corpus, [*search_dirs] if isinstance(search_dirs, tuple) else search_dirs
+        given = corpus if text is None else corpus_of(text, Tokens(tokens))
+        search_dirs = [*search_dirs] if isinstance(search_dirs, tuple) else search_dirs
         corpus = given.source if isinstance(given, Corpus) else given  # plain values, for checkpoints
         names = corpus if isinstance(corpus, list) else [corpus]
         are_names = bool(names) and all(isinstance(name, str | int | float) for name in names)
         require(are_names, "data.corpus", corpus, "must be a text or a list of texts", DEFAULT)
         corpus = [str(name) for name in names] if isinstance(corpus, list) else str(corpus)
         # Not for loggers here: Lightning rejects a model and data that both have a `vocab_size`. See `setup`.
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(ignore="text", logger=False)
         check_data(self.hparams)
         self.batch_size, self.num_steps, self.start, self.seed = batch_size, num_steps, start, seed
-        text = given if isinstance(given, Corpus) else find_corpus(corpus, search_dirs, Tokens(tokens))
-        num_chars = len(text.characters)
+        found = given if isinstance(given, Corpus) else find_corpus(corpus, search_dirs, Tokens(tokens))
+        num_chars = len(found.characters)
         require(start < num_chars, "data.start", start, f"the text has {num_chars} characters", 0)
-        self.corpus = text.rotated(start)
+        self.corpus = found.rotated(start)
         self.generator = Generator().manual_seed(seed)  # for the order of the training windows
         source = self.corpus.characters
         if learn_on == "train":
             # One pass: in the new tokens, the training windows cover slightly more or fewer characters than these.
             windows: Any = (batch_size, num_steps, num_train, num_val, start, tokens, min_count, vocab_size)
-            whole: Any = TimeMachine(*windows, corpus=text)
+            whole: Any = TimeMachine(*windows, corpus=found)
             source = whole.vocab.decode(whole.tokens_N[: whole.splits["train"].targets.stop].tolist())
         self.vocab = Vocab.of(source, self.corpus.tokens, min_count, vocab_size)
         self.tokens_N = self.vocab.encode(self.corpus.characters)
@@ -89,15 +92,23 @@ class TimeMachine(LightningDataModule):
         return f"TimeMachine({text}; windows of {self.num_steps}: {windows}; {self.batch_size:,} a batch)"
 
     def setup(self, stage: str) -> None:
-        """Give the loggers the arguments of this class as `data/…`, unless the Trainer does not log them.
+        """Draw the epochs of a fit from `seed`, unless a checkpoint is restored after this call.
 
-        Raises SettingError if a fraction of `overfit_batches` is less than a batch: Lightning names other settings.
+        Also gives the loggers the arguments of this class as `data/…`, unless the Trainer does not log them. Raises
+        SettingError if a fraction of `overfit_batches` or `limit_test_batches` is less than a batch: Lightning names
+        other settings, or says so when the training is over.
         """
-        overfit = getattr(self.trainer, "overfit_batches", 0)
-        for split in ("train", "val") if isinstance(overfit, float) and overfit else ():
-            num_batches = -(-len(self.splits[split].starts) // self.batch_size)
-            rule = f"selects no batch of {split}, which has {num_batches}"
-            require(overfit * num_batches >= 1, "trainer.overfit_batches", overfit, rule, 1)
+        if stage == "fit":
+            self.generator.manual_seed(self.seed)
+        of_splits = {"train": "overfit_batches", "val": "overfit_batches", "test": "limit_test_batches"}
+        for split, name in of_splits.items():
+            fraction, num_batches = (
+                getattr(self.trainer, name, 0),
+                -(-len(self.splits[split].starts) // self.batch_size),
+            )
+            if isinstance(fraction, float) and fraction and num_batches:
+                rule = f"selects no batch of {split}, which has {num_batches}"
+                require(fraction * num_batches >= 1, f"trainer.{name}", fraction, rule, 1)
         if self.trainer and self.trainer.enable_autolog_hparams:
             for logger in self.trainer.loggers:
                 logger.log_hyperparams({"data": dict(self.hparams)})
@@ -142,18 +153,23 @@ class TimeMachine(LightningDataModule):
 
         `batch_size`: by default the fastest size for evaluation, at least `data.batch_size`.
         """
-        starts = self.splits[split].starts
-        rank, world_size = self.share()
-        windows_NT = self.tokens_N.unfold(0, self.num_steps + 1, 1)[starts.start : starts.stop]
+        starts, length = self.splits[split].starts, self.num_steps + 1
+        device, rank, world_size = self.share()
+        first = starts.start if starts else 0  # `unfold` needs the tokens of one window at least
+        tokens_N = self.tokens_N[first : first + len(starts) + length].to(device)
+        windows_NT = tokens_N.unfold(0, length, 1)[: len(starts)]
         size = batch_size or max(self.batch_size, evaluation_batch_size(len(self.vocab)))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
-    def share(self) -> tuple[int, int]:
-        """Move the tokens to the device, where batches are taken from them; return the rank and the world size."""
+    def share(self) -> tuple[torch.device, int, int]:
+        """Return the device, rank and world size of this process.
+
+        Loaders take their batches from a copy of the tokens on the device. `tokens_N` stays on the CPU: after a fit
+        Lightning moves the model back, but no tensor of a data module.
+        """
         if self.trainer is None:
-            return 0, 1
-        self.tokens_N = self.tokens_N.to(self.trainer.strategy.root_device)
-        return self.trainer.global_rank, self.trainer.world_size
+            return self.tokens_N.device, 0, 1
+        return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint: the vocabulary, the text's hash, and the next epoch's order."""

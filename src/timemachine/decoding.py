@@ -3,7 +3,7 @@
 B samples at a time, S size of a state, V vocabulary.
 """
 
-from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,10 +39,10 @@ def continue_text(
     return decode(step_of(model, vocab), vocab, prefix, num_preds, alpha, num_samples, seed, truncation)
 
 
-@singledispatch
-def step_of(model: RNNLMScratch, vocab: Vocab) -> Step:
-    """Return a time step of the model that never predicts `<unk>`. `kernels` registers a faster one for its model."""
-    return ModelStep(model, vocab)
+def step_of(model: Any, vocab: Vocab) -> Step:
+    """Return a time step of the model that never predicts `<unk>`: its `decoding_step` if it has one."""
+    faster: Step | None = model.decoding_step(vocab) if hasattr(model, "decoding_step") else None
+    return faster or ModelStep(model, vocab)
 
 
 class ModelStep:

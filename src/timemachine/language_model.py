@@ -11,13 +11,12 @@ from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from timemachine import cells  # noqa: F401 (adds its cells to CELLS)
+from timemachine.cells import build_cell, input_weights
 from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import check_model, require
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.perplexity import Perplexity, in_evaluation_mode
-from timemachine.rnn import build_cell, input_weights
 from timemachine.vocab import Vocab
 
 
@@ -27,27 +26,31 @@ class RNNLMScratch(LightningModule):
     Parameters besides the cell's: `W_hq` (H, V) drawn from N(0, sigma²), `b_q` (V) zero, `embedding` (V, D) drawn from
     N(0, embedding_sigma²) or None. With `tie_weights` (Press and Wolf, 2017; Inan, Khosravi and Socher, 2017) W_hq is
     drawn from N(0, embedding_sigma²), and the cell reads its transpose, divided by embedding_sigma. conf/model/rnn.yaml
-    says what each argument means; `backward` has no effect, since autograd computes the gradients. Raises SettingError
-    for an invalid value. train.py trains the subclass `FusedRNNLM` of `kernels.language_model`: the same results,
-    faster.
+    says what each argument means. Raises SettingError for an invalid value. train.py trains the subclass `FusedRNNLM`
+    of `kernels.language_model`: the same results, faster.
     """
+
+    backwards: tuple[str, ...] = ("auto", "autograd")  # valid values of `backward`, the code of the gradients
 
     def __init__(
         self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, *, cell: str = "rnn",
-        layers: int = 2, sigma_hh: float | None = None, forget_bias: float = 0.0, activation: str = "tanh",
-        input: str = "one_hot", embedding_dim: int = 32, embedding_sigma: float = 1.0, tie_weights: bool = False,
-        input_lr_factor: float = 1.0, backward: str = "auto",
+        layers: int = 2, sigma_xh: float | None = None, sigma_hh: float | None = None, forget_bias: float = 0.0,
+        activation: str = "tanh", input: str = "one_hot", embedding_dim: int = 32, embedding_sigma: float = 1.0,
+        tie_weights: bool = False, input_lr_factor: float = 1.0, backward: str = "auto",
     ) -> None:  # fmt: skip
         super().__init__()
         self.save_hyperparameters()  # also the arguments of subclasses
         check_model(self.hparams)
+        rule = f"{type(self).__name__} supports only {' and '.join(self.backwards)}"
+        require(backward in self.backwards, "model.backward", backward, rule, "auto")
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, float(lr), float(input_lr_factor)
         self.tie_weights, self.embedding_sigma = tie_weights, embedding_sigma
         self.embedding = None
         if input == "embedding" and not tie_weights:
             self.embedding = nn.Parameter(torch.randn(vocab_size, embedding_dim) * embedding_sigma)
         num_inputs = vocab_size if input == "one_hot" else embedding_dim
-        others = {"layers": layers, "sigma_hh": sigma_hh, "forget_bias": forget_bias, "activation": activation}
+        others = {"layers": layers, "sigma_xh": sigma_xh, "sigma_hh": sigma_hh, "forget_bias": forget_bias,
+                  "activation": activation}  # fmt: skip
         self.rnn: Any = build_cell(cell, num_inputs, hiddens, sigma, **others)
         has_effect = input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
         require(has_effect, "model.input_lr_factor", input_lr_factor, "the cell has no weight named W_x…", 1)

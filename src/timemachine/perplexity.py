@@ -19,7 +19,6 @@ from timemachine.datamodule import TimeMachine
 from timemachine.vocab import Vocab
 
 F = TypeVar("F", bound=Callable[..., Any])
-WINDOWS_AT_ONCE = 1 << 20  # windows whose bytes are counted at a time
 
 
 def in_evaluation_mode(function: F) -> F:
@@ -75,10 +74,33 @@ class Perplexity(Metric):
 class BitsPerByte(Callback):
     """Log Σ NLL / ln 2 / Σ bytes of the targets in UTF-8, which is comparable across vocabularies.
 
-    The bytes are counted once an epoch, since counting those of each batch takes 5 to 12% of a validation. The number
-    of targets determines which windows were read: the processes share a TimeMachine's batches in text order, so even an
-    epoch that the Trainer limits has read the first windows of its split. Other data modules and models are ignored.
+    Counts the bytes of the targets of each batch, whichever windows a subclass of TimeMachine reads. Logs nothing if
+    the model's perplexity is of other targets, or if the data or the model are of other classes.
     """
+
+    def __init__(self) -> None:
+        self.count, self.size = 0, torch.tensor(0)  # targets and their bytes, in this process
+        self.bytes_V: Tensor | None = None  # of each token; None if each has one byte
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count."""
+        self.count, self.size, self.bytes_V = 0, torch.tensor(0, device=pl_module.device), None
+        data = getattr(trainer, "datamodule", None)
+        if isinstance(data, TimeMachine) and (data.vocab.bytes_V != 1).any():
+            self.bytes_V = data.vocab.bytes_V.to(pl_module.device)
+
+    on_test_epoch_start = on_validation_epoch_start
+
+    def on_validation_batch_end(
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
+    ) -> None:
+        """Add the targets of a batch."""
+        is_pair = isinstance(batch, tuple | list) and len(batch) > 1  # (X_BT, Y_BT)
+        if is_pair and isinstance(batch[1], Tensor) and batch[1].dtype == torch.int64:
+            self.count += batch[1].numel()
+            self.size += batch[1].numel() if self.bytes_V is None else self.bytes_V[batch[1]].sum()
+
+    on_test_batch_end = on_validation_batch_end
 
     def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log val/bits_per_byte."""
@@ -91,20 +113,12 @@ class BitsPerByte(Callback):
     def _log(self, trainer: pl.Trainer, model: Any, split: str) -> None:
         data, perplexity = getattr(trainer, "datamodule", None), getattr(model, f"{split}_perplexity", None)
         if isinstance(data, TimeMachine) and perplexity is not None:  # not a user's own data or model
+            counted = torch.stack([torch.full_like(self.size, self.count), self.size])
+            count, size = trainer.strategy.reduce(counted, reduce_op="sum")
             with perplexity.sync_context():  # the sums of all processes
-                size = window_bytes(data, split, int(perplexity.count) // data.num_steps)
-                bits_per_byte = perplexity.nll / math.log(2) / size
-            model.log(f"{split}/bits_per_byte", bits_per_byte, sync_dist=True)
-
-
-def window_bytes(data: TimeMachine, split: str, num_windows: int) -> int:
-    """Return the number of UTF-8 bytes of all targets of the first windows of a split, with `<unk>` as one byte."""
-    first, total = data.splits[split].starts.start + 1, 0
-    for start in range(first, first + num_windows, WINDOWS_AT_ONCE):
-        stop = min(start + WINDOWS_AT_ONCE, first + num_windows) + data.num_steps - 1
-        size_N = data.vocab.bytes_V[data.tokens_N[start:stop].cpu().long()]
-        total += int(size_N.unfold(0, data.num_steps, 1).sum())
-    return total
+                bits_per_byte, num_scored = perplexity.nll / math.log(2) / size, perplexity.count
+            if count and num_scored == count:
+                model.log(f"{split}/bits_per_byte", bits_per_byte, sync_dist=True)
 
 
 def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:

@@ -21,8 +21,10 @@ from timemachine.exercises.comparison import (
     against,
     compare,
     estimate,
+    fisher,
     holm,
     p_value,
+    share_interval,
     student_t,
     verdicts,
 )
@@ -86,6 +88,24 @@ def test_difference_from_a_base() -> None:
     assert [*differences] == ["other"] and differences["other"].count == 2
     assert differences["other"].mean == pytest.approx(0.15)
     assert against("missing", scores) == {}
+
+
+@pytest.mark.parametrize(
+    ("successes", "count", "low", "high"), [(0, 3, 0, 0.5615), (10, 10, 0.7225, 1), (81, 263, 0.2553, 0.3662)]
+)
+def test_share_interval(successes: int, count: int, low: float, high: float) -> None:
+    """The last: Newcombe, "Two-sided confidence intervals for the single proportion", 1998, table I, method 3."""
+    assert share_interval(successes, count) == pytest.approx((low, high), abs=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "p"),
+    [((0, 3), (3, 3), 0.1), ((1, 3), (3, 3), 0.4), ((7, 10), (10, 10), 0.21053), ((3, 4), (1, 4), 0.48571)],
+)
+def test_fisher(one: tuple[int, int], other: tuple[int, int], p: float) -> None:
+    """The last: the tea tasting of Fisher, "The design of experiments", 1935."""
+    groups = [[place < successes for place in range(count)] for successes, count in (one, other)]
+    assert fisher(*groups) == pytest.approx(p, abs=1e-5) == fisher(*reversed(groups))
 
 
 def test_outcomes() -> None:

@@ -6,14 +6,16 @@ from pathlib import Path
 import pytest
 
 from tests.exercises.test_report import EXERCISES
+from tests.support.gpu import on_a_gpu
+from tests.support.programs import TINY as TINY_RUN
 from tests.support.programs import call_program
 from timemachine.config import REPOSITORY
-from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.exercises import probes
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import load_jobs
+from timemachine.run.record import read_summary
 
 QUICK = "one_hot_is_embedding"
 SMOKE = ["scale=smoke", "data.corpus=sample", "data.num_train=2000", "data.num_val=500", "trainer.max_epochs=2"]
@@ -21,7 +23,8 @@ TINY = ["recipe=next_edition", "data.corpus=sample", "data.num_train=1000", "dat
         "model.embedding_dim=8", "data.start=0"]  # fmt: skip
 SHORT = {"history": "trainer.max_steps=5", "hyperparameters": "trainer.max_steps=10"}
 OF_TOKENS = sorted(file.stem for file in (REPOSITORY / "conf/grid/full/next_edition").glob("*.yaml"))
-SWEEPS = [(exercise, SMOKE) for exercise in EXERCISES if exercise != QUICK]
+OTHER = {"recall": ["data.corpus=recall"]}  # which its probe requires
+SWEEPS = [(exercise, SMOKE + OTHER.get(exercise, [])) for exercise in EXERCISES if exercise != QUICK]
 SWEEPS += [(exercise, [*TINY, SHORT.get(exercise, "trainer.max_epochs=5")]) for exercise in OF_TOKENS]
 
 
@@ -39,10 +42,25 @@ def test_every_exercise_ends_in_a_report(exercise: str, typed: list[str], tmp_pa
     assert {job.status for job in jobs} <= {"completed", "diverged"}
 
 
-def test_probes_measure(sample: Corpus) -> None:
-    data = TimeMachine(corpus=sample)
-    loaded = probes.load([*probes.PROBES], data, RNNLMScratch(len(data.vocab)))
-    assert all(callable(probe.measure) for probe in loaded.values())
+PROBES_OF_TEXTS = {*probes.PROBES} - {"recall"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ([], PROBES_OF_TEXTS), (["data.corpus=recall"], {"recall"}),
+        (["model=regularized", "model.carry_state=true"], PROBES_OF_TEXTS - {"differences"}),
+    ],
+)  # fmt: skip
+def test_probes_after_a_fit_on_a_gpu(settings: list[str], names: set[str], tmp_path: Path) -> None:
+    """Lightning moves the model back to the CPU, but no tensor of a data module."""
+    short = ["trainer=cpu", "trainer.max_epochs=1", "trainer.max_steps=10", "data.batch_size=64"]
+    with on_a_gpu() as moved:
+        done = call_program("train.py", *TINY_RUN, *settings, *short, f"probes=[{','.join(sorted(names))}]")
+    assert done.returncode == 0 and moved, done.stderr
+    (folder,) = tmp_path.glob("outputs/*/*")
+    assert read_summary(folder)["probes"].keys() == names
+    assert (folder / "sample.txt").exists() and (folder / "page.html").exists()
 
 
 @pytest.mark.parametrize(

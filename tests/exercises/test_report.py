@@ -1,16 +1,22 @@
 """The report of any sweep, also of unfinished ones, and which runs a report rejects."""
 
 import re
+import subprocess
+import sys
+from contextlib import nullcontext
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pandas import DataFrame
 
 from tests.support.jobs import leave_job
 from tests.support.programs import run_program
+from tests.support.runs import table
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError
-from timemachine.exercises import clipping, generic, report
+from timemachine.exercises import clipping, generic, report, small_data
 from timemachine.run.jobs import load_jobs, rows_of
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
@@ -32,10 +38,40 @@ def test_an_exercise_is_not_a_path(exercise: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scale", ["full", "smoke"])
-def test_smoke_report_says_so(scale: str, tmp_path: Path) -> None:
+def test_smoke_report_says_so(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})
     report.write_results(tmp_path, "none", load_jobs(tmp_path))
+    assert ("scale=smoke" in capsys.readouterr().out) == (scale == "smoke")
     assert ("scale=smoke" in (tmp_path / "report.md").read_text()) == (scale == "smoke")
+
+
+@pytest.mark.parametrize("module", [generic, small_data])
+@pytest.mark.parametrize(
+    ("content", "is_damaged"),
+    [(b"epoch,val/perplexity\n1,x\n", True), (b"epoch,val/perplexity\n1,\xff\n", True), (b"", False),
+     (b"epoch,step\n1,2\n", False), (b"step\n1\n", False), (b"epoch,val/perplexity\n1,9\n2,8", False)],
+)  # fmt: skip
+def test_figures_of_damaged_tables(module: Any, content: bytes, is_damaged: bool, tmp_path: Path) -> None:
+    """One line names the table; a row that a kill cut short is dropped."""
+    folder = leave_job(tmp_path, {"data": {"start": 0}}, metrics={"val/perplexity": 7.5})
+    (folder / "metrics.csv").write_bytes(content)
+    jobs = DataFrame(rows_of(load_jobs(tmp_path)))
+    with pytest.raises(SettingError, match=r"metrics\.csv") if is_damaged else nullcontext():
+        module.figure(jobs)
+
+
+def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
+    """A spreadsheet would compute them. Numbers stay numbers."""
+    leave_job(tmp_path, {"seed": 0}, message="=HYPERLINK(1)", metrics={"val/perplexity": -7.5})
+    report.write_results(tmp_path, "none", load_jobs(tmp_path))
+    (row,) = table(tmp_path / "summary.csv")
+    assert (row["message"], row["val/perplexity"]) == ("'=HYPERLINK(1)", "-7.5")
+
+
+def test_titles_without_docstrings() -> None:
+    code = "from timemachine.exercises import clipping, report; print(report.title_of(clipping))"
+    command = [sys.executable, "-OO", "-c", code]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("Exercise")
 
 
 def test_report_program(tmp_path: Path) -> None:
@@ -46,6 +82,28 @@ def test_report_program(tmp_path: Path) -> None:
     assert re.search(r"\| the run +\| 2 +\| 2 +\| 7.50 ± 0.00 +\|", (tmp_path / "report.md").read_text())
     done = run_program("-m", "timemachine.report", "nowhere", cwd=tmp_path)
     assert done.returncode == 1 and re.fullmatch("error: .*\n", done.stderr)
+
+
+def test_runs_and_sweeps_side_by_side(tmp_path: Path) -> None:
+    """Runs, which record `data.seed`, and the jobs of a sweep are rows of one table, with a figure for slides."""
+    epochs = [{"epoch": epoch, "val/perplexity": 9.0 - epoch} for epoch in (1, 2)]
+    for place, lr in (("run", 1.0), ("sweep", 1.0), ("sweep", 2.0)):
+        settings = {"seed": 0, "data": {"seed": 0}, "model": {"lr": lr}}
+        leave_job(tmp_path / place, settings, metrics={"val/perplexity": 7 * lr}, tables={"metrics": epochs})
+    done = run_program("-m", "timemachine.report", "run/0", "sweep", "--format=svg", "--width=5", cwd=tmp_path)
+    assert done.returncode == 0 and "  run/0 " in done.stdout, done.stderr + done.stdout
+    written = tmp_path / "outputs/comparison"
+    assert {path.name for path in written.iterdir()} == {"summary.csv", "report.md", "figure.png", "figure.svg"}
+    assert (tmp_path / "run/0/perplexity.svg").exists() and 'width="360pt"' in (written / "figure.svg").read_text()
+    rows = [line for line in (written / "report.md").read_text().splitlines() if line.startswith("| lr=")]
+    assert [row.split("|")[1].strip() for row in rows] == ["lr=1", "lr=2"]
+
+
+def test_the_machines_of_the_runs(tmp_path: Path) -> None:
+    """Not the one on which the report is written, maybe again."""
+    for seed, machine in enumerate(["64 cores, arm64", "64 cores, arm64", "3 cores, riscv64"]):
+        leave_job(tmp_path / "s", {"seed": seed}, metrics={"val/perplexity": 7.0}, machine=machine)
+    assert report.effort(load_jobs(tmp_path / "s")).endswith(" after another. 64 cores, arm64; 3 cores, riscv64.")
 
 
 def test_generic_report(tmp_path: Path) -> None:
@@ -72,6 +130,23 @@ def test_generic_report(tmp_path: Path) -> None:
     assert "Varied: `seed`: 0, 1; `model.hiddens`: 16, 32; `model.lr`: 1, 8." in text
     assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one after another." in text
     assert (sweep / "figure.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("lrs", [(1.0,), (1.0, 2.0), ("a", "b")])
+def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A search over a custom module, which logs no perplexity: table, best job and figure have its metric."""
+    epochs = [{"epoch": epoch, "val/loss": 3.0 / epoch} for epoch in (1, 2)]
+    for hiddens, lr in product((16, 32), lrs):
+        settings = {"optimized_metric": "val/loss", "model": {"hiddens": hiddens, "lr": lr}}
+        metrics, typed = {"epoch": 2, "val/loss": 1.5 - hiddens / 100}, [f"model.hiddens={hiddens}"]
+        leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": epochs}, overrides=typed)
+    report.write_results(tmp_path / "s", "none", load_jobs(tmp_path / "s"))
+    jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
+    assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
+    (axes,) = generic.figure(jobs).axes
+    assert "val/loss" in (axes.get_ylabel(), axes.get_title()) and (axes.lines or axes.images)
+    printed = capsys.readouterr().out
+    assert "1.180" in printed and "python train.py model.hiddens=32" in printed
 
 
 def test_repeated_seed_counts_once(tmp_path: Path) -> None:

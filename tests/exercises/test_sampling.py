@@ -1,4 +1,4 @@
-"""Generated text: measures on handwritten texts, and sharpening compared with brute force."""
+"""Generated text: measures on handwritten texts."""
 
 import math
 from itertools import product
@@ -38,69 +38,12 @@ def test_repeated_share_of_8_grams(text: str) -> None:
     assert sampling.repeated_share(text) == pytest.approx(sum(again) / len(again))
 
 
-@pytest.mark.parametrize(
-    ("text", "repetition"),
-    [
-        ("it was" + "the " * 10, (6, 4)),
-        ("a" * 20, (0, 1)),
-        ("abcdefghijklmnopqabab", None),
-        ("", None),
-    ],
-)
-def test_where_repetition_starts(text: str, repetition: tuple[int, int] | None) -> None:
-    assert sampling.repetition(text) == repetition
-
-
-@pytest.mark.parametrize("cycle", ["the this ", "this the ", "e this th"])
-def test_cycles_start_at_a_word(cycle: str) -> None:
-    assert sampling.turned(cycle) == "the this "
-    assert sampling.turned("aba") == "aab" and sampling.turned("") == ""
-
-
 def test_measures_of_texts_made_by_hand(model: RNNLMScratch) -> None:
     texts = ["ab a ba bb a", "ab bb  b bb "]
     slow = [sum(math.log(next_probabilities(model, text[:t])[text[t]]) for t in range(2, 12)) / 10 for text in texts]
     measured = sampling.measures(model, VOCAB, texts, 2, {"a", "ba"})
     assert measured.pop("log_likelihood") == pytest.approx(slow, abs=1e-5)
     assert measured == {"repeated": [0, 0], "known_words": [2 / 3, 0]}
-
-
-def test_loop_is_that_of_greedy_decoding() -> None:
-    """The number of characters needed to stay in the loop is found by trying each length."""
-    torch.manual_seed(2)
-    model = RNNLMScratch(len(VOCAB), hiddens=8, sigma=0.8).eval()
-    cycle, numbers = sampling.loop(model, VOCAB, "ab")
-    text, begin = model.predict("ab", sampling.LOOP_SEARCH, VOCAB), 2 + int(numbers["start"])
-    assert text[begin:] == (cycle * sampling.LOOP_SEARCH)[: len(text) - begin]
-    assert len(cycle) == numbers["period"] > 1
-    assert text[begin - 1] != cycle[-1] or not numbers["start"]
-    assert numbers["difference"] < 1e-12 and numbers["margin"] > 1e-6
-    needs = []
-    for place in range(len(cycle)):
-        on = (cycle[place:] + cycle[:place]) * 100
-        fails = [k for k in range(1, 20) if model.predict(on[:k], 40, VOCAB) != on[: k + 40]]
-        needs.append(max(fails, default=0) + 1)
-    assert max(needs) == numbers["needed"] < 20
-
-
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 4.0])
-def test_sharpening_against_all_texts(model: RNNLMScratch, alpha: float) -> None:
-    distances = sampling.sharpening(model, VOCAB, "ab", alpha, 3)
-    for length in (1, 2, 3):
-        by_character, by_text = {}, {}
-        for text in map("".join, product(" ab", repeat=length)):
-            sharp = whole = 1.0
-            for t, character in enumerate(text):
-                P = next_probabilities(model, "ab" + text[:t])
-                del P["<unk>"]
-                sharp *= P[character] ** alpha / sum(p**alpha for p in P.values())
-                whole *= (P[character] / sum(P.values())) ** alpha
-            by_character[text], by_text[text] = sharp, whole
-        total = sum(by_text.values())
-        apart = sum(abs(by_character[text] - by_text[text] / total) for text in by_text) / 2
-        assert distances[str(length)] == pytest.approx(apart, abs=1e-6)
-    assert distances["1"] == pytest.approx(0, abs=1e-9)
-    assert (distances["2"] > 1e-6) == (alpha != 1)
 
 
 def test_real_texts_are_the_rest(sample: Corpus) -> None:

@@ -22,6 +22,7 @@ from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.__main__ import write_page
 from timemachine.run.checkpoints import AtomicCheckpointIO, name_of
+from timemachine.run.files import relative_path
 from timemachine.run.load import export_model, load_initial_weights, load_model, summary_of
 from timemachine.vocab import Vocab
 
@@ -50,15 +51,26 @@ def weights(model: RNNLMScratch) -> dict[str, Any]:
     return {name: weight.tolist() for name, weight in model.state_dict().items()}
 
 
+def test_the_damaged_file_is_named(tmp_path: Path) -> None:
+    path = saved(tmp_path)
+    for damaged in (path.read_bytes()[:-300], b"damaged", pickle.dumps(Mine)):
+        path.write_bytes(damaged)
+        assert_rejected(tmp_path / "run", "run/checkpoints/last.ckpt: ")
+    path.unlink()
+    assert_rejected(tmp_path / "run", "neither")
+
+
 def assert_rejected(run: Path, says: str | None = None, model_class: type[RNNLMScratch] | None = None) -> None:
     with pytest.raises(SettingError, match=says) as error:
         load_model(run, model_class)
-    assert str(error.value).startswith(f"{run}: ") and "\n" not in str(error.value)
+    assert str(error.value).startswith((f"{run}: ", relative_path(run))) and "\n" not in str(error.value)
+    assert "PyTorch 2.6" not in str(error.value)  # torch's advice on how to load a pickle all the same
 
 
 @pytest.mark.parametrize("input", ["one_hot", "embedding"])
 def test_export_round_trip(input: str, tmp_path: Path) -> None:
-    model = FusedRNNLM(len(VOCAB), hiddens=7, activation="relu", input=input, embedding_dim=3)
+    width = 3 if input == "embedding" else 32
+    model = FusedRNNLM(len(VOCAB), hiddens=7, activation="relu", input=input, embedding_dim=width)
     export_model(tmp_path / "model.safetensors", model, VOCAB, SUMMARY)
     loaded, vocab = load_model(tmp_path / "model.safetensors")
     assert weights(loaded) == weights(model) and loaded.hparams == model.hparams and type(loaded) is FusedRNNLM

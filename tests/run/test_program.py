@@ -2,14 +2,16 @@
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
-from timemachine.run.program import RESOLVERS, find_run, newest_run, take_recorded
+from timemachine.run.program import RESOLVERS, find_runs, newest_run, take_recorded
 
 FUSED = "timemachine.kernels.language_model.FusedRNNLM"
 DATA = {"_target_": "timemachine.datamodule.TimeMachine", "num_steps": 32, "seed": "${seed}"}
@@ -52,14 +54,14 @@ def test_only_plain_values_are_taken() -> None:
 def test_newest_run() -> None:
     assert newest_run() is None
     with pytest.raises(SettingError, match="run=latest"):
-        find_run("latest")
+        find_runs("latest")
     for number, status in enumerate(("interrupted", "completed", "failed")):
         folder = leave_job(Path("outputs"), {}, status=status)
         (folder / "checkpoints").mkdir()
         os.utime(folder / "summary.json", (number, number))
     (folder / "checkpoints").rmdir()  # the last one failed before it was trained
     assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/1"), Path("outputs/0"))
-    assert find_run("latest") == Path("outputs/1") and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
+    assert find_runs("latest") == [Path("outputs/1")] and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
     assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"
 
 
@@ -68,3 +70,13 @@ def test_processes_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"SLURM_NTASKS": "2", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "0"}.items():
         monkeypatch.setenv(name, value)
     assert RESOLVERS["run_folder"](None, "a") == RESOLVERS["run_folder"](None, "b") != "a"
+
+
+def test_torchrun_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process ids repeat, so the folder also has the time at which torchrun was started."""
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    started = RESOLVERS["run_folder"](None, "a")
+    assert started == RESOLVERS["run_folder"](None, "b") != "a"
+    later = SimpleNamespace(create_time=lambda: psutil.Process(os.getppid()).create_time() + 60)
+    monkeypatch.setattr("timemachine.run.program.psutil", SimpleNamespace(Process=lambda number: later))
+    assert RESOLVERS["run_folder"](None, "a") != started

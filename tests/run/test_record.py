@@ -2,18 +2,21 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from lightning.pytorch import LightningDataModule
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
+from timemachine.language_model import RNNLMScratch
 from timemachine.run.files import write_whole
 from timemachine.run.jobs import read_job
 from timemachine.run.record import Record, is_running, read_summary
 
+MODEL = RNNLMScratch(2, hiddens=32)
 SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32}, "data": {}, "trainer": {"max_epochs": 2}}
 
 
@@ -24,12 +27,14 @@ def record(folder: Path, is_job: bool = False, **settings: Any) -> Record:
 
 def test_summary_before_and_after_updates(tmp_path: Path) -> None:
     with record(tmp_path) as run:
-        run.begin(torch.nn.Linear(2, 3), object())
+        run.begin(MODEL, LightningDataModule())
         summary = read_summary(tmp_path)
         run.update(metrics={"a": math.nan, "b": [math.inf, 1.5]}, status="completed")
-    assert (summary["status"], summary["settings"], summary["parameters"]) == ("running", SETTINGS, 9)
+    parameters = sum(p.numel() for p in MODEL.parameters())
+    assert (summary["status"], summary["settings"], summary["parameters"]) == ("running", SETTINGS, parameters)
     assert summary["versions"].keys() >= {"python", "lightning", "torch", "hydra-core", "wandb", "timemachine"}
     assert summary["git"].keys() == {"revision", "dirty"} and summary["started"]
+    assert str(os.cpu_count()) in summary["machine"]
     last = json.loads((tmp_path / "summary.json").read_text())
     assert last["metrics"] == {"a": "nan", "b": ["inf", 1.5]}  # JSON has no such numbers
     assert last["status"] == "completed" and last["seconds"] >= 0
@@ -59,12 +64,35 @@ def test_resumed_run_keeps_its_beginning(tmp_path: Path) -> None:
     folder = leave_job(tmp_path, SETTINGS, overrides=["seed=3"], parent={"run": "another", "epoch": 1})
     with record(folder, trainer={"max_epochs": 5}) as run:
         run.completed_epochs = 2
-        run.begin(torch.nn.Linear(2, 3), object())
+        run.begin(MODEL, LightningDataModule())
     summary = read_summary(folder)
     assert (summary["started"], summary["overrides"]) == ("2026-01-01T00:00:00+0000", ["seed=3"])
     assert summary["seconds"] >= 12 and summary["parent"]["run"] == "another"
     (session,) = summary["resumed"]
-    assert (session["epoch"], session["changes"]) == (2, {"trainer.max_epochs": 5})
+    assert session["epoch"] == 2 and summary["settings"]["trainer"] == {"max_epochs": 5}
+
+
+def test_arguments_that_a_callback_changed(tmp_path: Path) -> None:
+    """Lightning's LearningRateFinder sets the rate of the model and of its hyperparameters."""
+    model = RNNLMScratch(2, hiddens=32, lr=1)
+    model.hparams["lr"] = 0.25
+    with record(tmp_path, model={"hiddens": 32, "lr": 1}) as run:
+        run.begin(model, LightningDataModule())
+    assert read_summary(tmp_path)["settings"]["model"] == {"hiddens": 32, "lr": 0.25}
+
+
+def test_objective(tmp_path: Path) -> None:
+    """A search needs the metric that it minimises; other sweeps do not."""
+    for number, (metrics, expected) in enumerate([({"val/loss": 2.5}, 2.5), ({"val/loss": math.nan}, math.inf)]):
+        with record(tmp_path / str(number), optimized_metric="val/loss") as run:
+            run.update(status="completed", metrics=metrics)
+        assert run.objective == expected
+    with record(tmp_path / "other") as run:
+        run.update(status="completed", metrics={"val/loss": 2.5})
+    assert run.objective == math.inf
+    run.searches = True
+    with pytest.raises(SettingError, match=r"^optimized_metric=val/perplexity: .*val/loss"):
+        _ = run.objective
 
 
 def test_only_typed_overrides_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -72,7 +100,7 @@ def test_only_typed_overrides_are_printed(tmp_path: Path, capsys: pytest.Capture
     folder = leave_job(tmp_path, SETTINGS, status="running", overrides=["+callbacks.a._target_=os.system"])
     with pytest.raises(KeyboardInterrupt), record(folder) as run:
         run.completed_epochs = 1
-        run.begin(torch.nn.Linear(2, 3), object())
+        run.begin(MODEL, LightningDataModule())
         raise KeyboardInterrupt
     printed = capsys.readouterr().out
     assert "--config-dir=mine model.hiddens=32" in printed and "os.system" not in printed

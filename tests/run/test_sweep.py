@@ -30,8 +30,8 @@ def test_failed_and_repeated_jobs(launcher: str, tmp_path: Path, program: Progra
     rows = load_sweep(tmp_path / "sweep")
     assert [row["status"] for row in rows] == ["completed", "diverged", "failed", "completed"]
     assert rows[2]["message"].startswith("model.lr=-1: ")
-    lines = re.findall(r"^job +(\d) of 4 +(\w+) +model.lr=(\S+) +", done.stdout, re.MULTILINE)
-    expected = [("1", "completed", "1"), ("2", "diverged", "1e+30"), ("3", "failed", "-1"), ("4", "completed", "2")]
+    lines = re.findall(r"^job +(\d)  \d/4 +(\w+) +model.lr=(\S+) +", done.stdout, re.MULTILINE)
+    expected = [("0", "completed", "1"), ("1", "diverged", "1e+30"), ("2", "failed", "-1"), ("3", "completed", "2")]
     assert sorted(lines) == expected and "HYDRA" not in done.stdout
     assert (tmp_path / "sweep/summary.csv").exists() and (tmp_path / "sweep/report.md").exists()
 

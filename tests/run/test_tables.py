@@ -71,6 +71,22 @@ def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, monkeypatch
     assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
 
 
+def test_speed_counts_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the numbers of a teacher's distributions, the third part of its batches. Each epoch takes a second."""
+    clock = [0.0]
+    monkeypatch.setattr(tables, "perf_counter", lambda: clock[0])
+
+    class Clock(Callback):
+        def on_train_batch_start(self, trainer: Any, module: Any, batch: Any, batch_idx: int) -> None:
+            clock[0] += batch_idx == 0
+
+    data = TaughtTimeMachine(batch_size=8, num_steps=8, num_train=310, num_val=70, corpus="sample", teacher=0.5)
+    model = RegularizedRNNLM(len(data.vocab), hiddens=4, carry_state=True)
+    fit(tmp_path, model, data, [Clock()], max_epochs=1)
+    steps = len(rows(tmp_path / "steps.csv"))
+    assert rows(tmp_path / "metrics.csv")[-1]["chars_per_second"] == steps * 8 * 8
+
+
 # The final numbers
 
 METRICS = """\

@@ -23,15 +23,15 @@ from pandas import DataFrame, Series
 import timemachine.run.program  # noqa: F401  resolvers of conf/
 from timemachine.config import REPOSITORY
 from timemachine.exercises import report
-from timemachine.exercises.comparison import against, compare, estimate, holm
+from timemachine.exercises.comparison import against, at_best, compare, estimate, fisher, holm, share_interval
 from timemachine.run.files import write_figure
 from timemachine.run.record import flat
 
 REFERENCE = REPOSITORY / "sweeps/reference"
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
-             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "cells_elsewhere",
-             "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping", "next_edition/relu",
-             "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
+             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "recall", "cells_tuning",
+             "cells_reach", "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping",
+             "next_edition/relu", "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
 SURPRISING = ("history", "how_low", "cells", "sampling", "clipping")  # in README
 CURVES = ("small_data",)  # their figures need the metrics.csv of the runs
 MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table -> settings other than the recipe's
@@ -98,8 +98,15 @@ def percent(ratio: float, digits: int = 0) -> str:
     return f"{100 * abs(ratio - 1):.{digits}f}% {'lower' if ratio < 1 else 'higher'}"
 
 
+def interval(outcomes: Iterable[bool]) -> str:
+    """Return the 95% interval of a share of runs, such as "33% to 58%"."""
+    runs = list(outcomes)
+    return " to ".join(f"{limit:.0%}" for limit in share_interval(sum(runs), len(runs)))
+
+
 NAMES = {"REFERENCE": REFERENCE, "pd": pd, "math": math, "DataFrame": DataFrame, "Series": Series, "span": span,
-         "percent": percent, "estimate": estimate, "compare": compare, "against": against, "holm": holm}  # fmt: skip
+         "percent": percent, "estimate": estimate, "compare": compare, "against": against, "at_best": at_best,
+         "holm": holm, "fisher": fisher, "interval": interval}  # fmt: skip
 
 
 @cache
@@ -159,16 +166,34 @@ def five_answers() -> str:
     )
 
 
-def answers() -> str:
-    """Return each exercise's question, answer and first figure, with the number of runs and minutes of the sweep."""
-    parts = []
+def effort_of(name: str) -> tuple[str, str]:
+    """Return the number of runs of a reference sweep, and its minutes."""
+    written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
+    ((runs, minutes),) = re.findall(r"^(\d+) runs \(.*\) in ([\d.]+) minutes", written, re.MULTILINE)
+    return runs, minutes
+
+
+def exercises() -> str:
+    """Return a table of all exercises: number, question, setting, minutes and answer."""
+    rows = []
     for name in EXERCISES:
         number, question, text = answer(name)
+        recipe, _, exercise = name.rpartition("/")
+        setting = f"`{exercise}`" + (f" `recipe={recipe}`" if recipe else "")
+        minutes = f"{float(effort_of(name)[1]):.0f}"
+        rows.append([number, f"[{question}](reference/{name}/report.md)", setting, minutes, text])
+    return markdown(["", "question", "`exercise=`", "minutes", "answer"], rows)
+
+
+def reports() -> str:
+    """Return each exercise's question, first figure, and a link to its report."""
+    parts = []
+    for name in EXERCISES:
+        number, question, _ = answer(name)
         written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
-        ((runs, minutes),) = re.findall(r"^(\d+) runs \(.*\) in ([\d.]+) minutes", written, re.MULTILINE)
         figures = [f"![{caption}](reference/{name}/{file})" for caption, file in FIGURE.findall(written)]
-        source = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {runs} runs in {minutes} minutes"
-        parts += [f"### {question}", text, *figures[:1], source]
+        source = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {effort_of(name)[0]} runs"
+        parts += [f"### {question}", *figures[:1], source]
     return "\n\n".join(parts)
 
 
@@ -194,10 +219,10 @@ def book() -> str:
 def book_in_a_line() -> str:
     """Return README's text on the book's run."""
     jobs = table(REFERENCE / "book/summary.csv")
-    train, val, rest = (estimate(job[f"{it}/perplexity"] for job in jobs).mean for it in ("train", "val", "test"))
+    train, val, rest = (f"{estimate(job[f'{it}/perplexity'] for job in jobs):.2f}" for it in ("train", "val", "test"))
     return (
-        f"After 100 epochs the perplexity is {train:.1f} on the training text, {val:.1f} on the validation text and "
-        f"{rest:.1f} on the test text, which is the rest of the novel."
+        f"After 100 epochs the perplexity is {train} on the training text, {val} on the validation text and {rest} on "
+        f"the test text, which is the rest of the novel (mean and 95% interval over {len(jobs)} seeds)."
     )
 
 
@@ -275,7 +300,7 @@ def speed() -> str:
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them
     "README.md": {"book": book_in_a_line, "answers": five_answers},
-    "sweeps/README.md": {"book": book, "answers": answers},
+    "sweeps/README.md": {"exercises": exercises, "book": book, "reports": reports},
     "sweeps/characters.md": {"characters": characters},
     "sweeps/next_edition.md": {"next_edition": next_edition, "models": next_edition_models},
     "sweeps/speed.md": {"speed": speed},

@@ -24,11 +24,10 @@ from timemachine.run.checkpoints import (
     name_of,
 )
 from timemachine.run.console import silence
-from timemachine.run.profiler import NullProfiler
 from timemachine.run.record import Record
 from timemachine.run.tables import Tables, ValidateLastEpoch
 
-QUIET: dict[str, Any] = {"enable_model_summary": False, "profiler": NullProfiler()}
+QUIET: dict[str, Any] = {"enable_model_summary": False}
 
 
 def epochs(folder: Path) -> int:

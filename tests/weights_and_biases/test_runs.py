@@ -87,18 +87,19 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     """Offline twice, then online; the variables that named it are gone. The folder sets neither mode nor server."""
+    again = ("resume=run", "trainer=cpu", "logger.wandb.project=mine")
     kept, each = tmp_path / "run/wandb.json", "callbacks.samples.every_n_epochs=1"
     with WandbServer() as server, WandbServer() as other:
         assert_succeeded(program("train.py", *RUN, each, "trainer.max_epochs=1", **NAMES))
         first = json.loads(kept.read_text())
         kept.write_text(json.dumps(first | {"entity": "thief", "mode": "online", "base_url": other.url}))
         offline = server.environment() | {"WANDB_MODE": "offline"}
-        done = program("train.py", "resume=run", "trainer=cpu", each, "trainer.max_epochs=2", **offline)
+        done = program("train.py", *again, each, "trainer.max_epochs=2", **offline)
         assert_succeeded(done)
         assert not server.runs
         sync(done.stdout, tmp_path, server)
         kept.write_text(json.dumps(first | {"entity": "thief", "mode": "offline", "base_url": other.url}))
-        done = program("train.py", "resume=run", "trainer=cpu", each, "trainer.max_epochs=3", **server.environment())
+        done = program("train.py", *again, each, "trainer.max_epochs=3", **server.environment())
     assert_succeeded(done)
     assert not server.unknown and not other.runs and not other.unknown
     (run,) = server.runs.values()
@@ -109,6 +110,21 @@ def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     tables = [json.loads(content)["data"] for files in samples for content in files.values()]
     assert {row[0] for row in tables[-1]} == {1, 2, 3}
     assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
+
+
+def test_a_folder_chooses_no_project(program: Program, tmp_path: Path) -> None:
+    """Nor, as the working directory, W&B's server: a folder may be somebody else's."""
+    assert_succeeded(program("train.py", *RUN, "trainer.max_epochs=1", WANDB_MODE="offline"))
+    with WandbServer() as server, WandbServer() as other:
+        (tmp_path / "run/wandb/settings").write_text(f"[default]\nbase_url = {other.url}\nentity = thief\n")
+        again = [f"resume={tmp_path / 'run'}", "trainer=cpu", "trainer.max_epochs=2"]
+        done = program("train.py", *again, "hydra.job.chdir=true", **server.environment())
+        assert done.returncode == 1 and done.stderr.startswith("error: hydra.job.chdir=true: "), done.stderr
+        kept = tmp_path / "run/wandb.json"
+        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"project": "strangers", "id": "theirs"}))
+        done = program("train.py", *again, **server.environment())
+        assert done.returncode == 1 and done.stderr.startswith("error: logger.wandb.project=timemachine: ")
+        assert not server.runs and not other.runs and not other.unknown
 
 
 @pytest.mark.slow

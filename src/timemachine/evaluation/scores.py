@@ -16,7 +16,6 @@ from timemachine.config import Tokens, format_value, require, windows_of
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, evaluation_batch_size
 from timemachine.errors import SettingError
-from timemachine.evaluation.lost_characters import count_replaced
 from timemachine.perplexity import count_unknown, num_bytes
 from timemachine.run.console import print_table, print_text
 from timemachine.vocab import Vocab
@@ -190,7 +189,7 @@ def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, run: 
         "different vocabularies, use bits per byte."
     )
     for corpus in {corpus.sha256: corpus for corpus in corpora}.values():  # a text given twice is described once
-        left = count_replaced(corpus)
+        left = corpus.replaced
         counts = f"{left['digits']:,} digits, {left['letters']:,} letters outside A-Z, {left['other']:,} other"
         made = f"normalisation replaced {counts} characters with spaces"
         if vocab.kind is not Tokens.letters:

@@ -44,7 +44,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """
     model.cpu()
     own, train, size = data.corpus, data.splits["train"].targets, len(data.vocab)
-    folders = [str(own.paths[0].parent.resolve()), *SEARCH_DIRS]
+    folders = [*(str(path.parent.resolve()) for path in own.paths[:1]), *SEARCH_DIRS]
     others = [book.rotated(data.start) for book in available_books(folders, own.tokens) if book.sha256 != own.sha256]
     own_N = data.tokens_N.numpy().astype(np.int64)
     order = best_order(own_N[: train.stop], own_N, data.splits["val"].targets, size, MAX_ORDER)

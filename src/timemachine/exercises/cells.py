@@ -1,175 +1,207 @@
-"""Chapter 10: How much of a gate's gain is a learning rate?
+"""Chapter 10: What is a gate worth?
 
-A cell leads if its loss on the rest of the text is lower than the loss of the RNN with as many parameters. The lead is
-measured twice: with one learning rate for all weights, and with a factor on the rate of the input weights, which is
-chosen for each model together with the rate.
+A cell leads if its loss on the rest of a text is lower than the loss of the RNN with as many parameters. The lead is
+measured with one learning rate and one initial scale for all weights, with a larger rate of the input weights, and with
+a larger initial scale of the input weights; all are chosen for each model in `cells_tuning`, on another text.
 """
 
-from collections.abc import Hashable
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import pandas as pd
+import torch
+from lightning.pytorch.callbacks import Callback
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from pandas import DataFrame, Series
 
-from timemachine.exercises.comparison import Estimate, at_best, compare, estimate, holm
-from timemachine.exercises.drawing import lines, panels, plain_numbers, points_by_place
+from timemachine.cells import input_weights
+from timemachine.datamodule import TimeMachine
+from timemachine.exercises.comparison import Estimate, compare, holm
+from timemachine.exercises.drawing import COLOURS, MARKERS, panels, plain_numbers
 from timemachine.exercises.stream import PARTS
+from timemachine.language_model import RNNLMScratch
 from timemachine.run.console import CELL_NAMES
 
-FACTOR, RATE = "model.input_lr_factor", "model.lr"
-MODEL = ["trainer.max_steps", "model.cell", "model.hiddens", "model.forget_bias"]
-SETTINGS = (*MODEL, FACTOR, RATE)
+FACTOR, SCALE, RATE, TEXT = "model.input_lr_factor", "model.sigma_xh", "model.lr", "data.corpus"
+TRAINING = ["model.optimizer", "model.schedule", "trainer.max_steps"]
+SETTINGS = (*TRAINING, "model.cell", "model.hiddens", FACTOR, SCALE, RATE, TEXT)
 SETUP = """
-All models are trained with AdamW without weight decay on 90% of the novel, in batches of 32 windows. Perplexities are
-of the text read as one stream. Each excerpt is a rotation of the text with another seed. Factor: the learning rate of
-the first layer's input weights divided by the rate of all other weights. Rates and factors have the lowest mean
-validation loss over the excerpts. Lead: the RNN's loss minus the cell's, both with a factor of 1 or both with their
-best ones, in nats per character, paired by excerpt. Gain: the loss with a factor of 1 minus the loss with the best
-one. Fall: the lead with a factor of 1 minus the lead with the best factors. Bold: significant after Holm's correction
-over all leads, gains and falls. Left: the lead with the best factors as a share of the lead with a factor of 1."""
+Models are trained on the first 150,000 windows of each novel, in batches of 32, without weight decay. Losses are of the
+novel's rest, read as one stream. One rate: all weights have one rate and start from N(0, 0.01²). Faster inputs: the
+rate of the first layer's input weights is a multiple (factor) of the others'. Larger inputs: one rate, and input
+weights that start from N(0, scale²). Lead: the RNN's loss minus the cell's, in the same way. Gain: the cell's own loss
+with one rate minus its loss. ± is the half-width of the 95% interval. Bold: significant. Input weights: their root mean
+square after the last update."""
 CAPTION = (
-    "Perplexity of the rest of the text by factor, at the rates chosen on validation; last, the share of the lead over "
-    "the RNN that is left with the best factors. Points: excerpts; bars: means."
+    "Left: the GRU's lead over the RNN with as many parameters; one point per novel, lines join means. Above zero the "
+    "GRU predicts better. Right: size of the input weights during training, at about 24,000 parameters."
 )
 NAMES = {cell: name.partition(" ")[2] for cell, name in CELL_NAMES.items()}  # without the article
-PLAIN, GATED = "RNN", ("GRU", "LSTM")
-GROUP = ["updates", "size"]  # models that are compared
-INPUTS = ["slow", "best"]  # inputs with a factor of 1 and with the best one
+PLAIN = "RNN"
+WAYS = ["one rate", "faster inputs", "larger inputs"]
+GROUP = ["training", "size", "way"]  # models that are compared
 EQUAL = 1.25  # largest ratio of parameters between models of one size
-FORMATS = {"updates": ",.0f", "parameters": ",.0f"}
+QUARTERS = (0, 25, 50, 75, 100)  # percent of the updates
+RMS = [f"cells/rms/{percent}" for percent in QUARTERS]
+FORMATS = {"parameters": ",.0f", "loss": ".3f", "lead": "+.3f", "gain": "+.3f", "input weights": ".2f"}
+
+
+def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
+    """Return the measurements that `InputWeights` made during training."""
+    (weights,) = (it for it in model.trainer.callbacks if isinstance(it, InputWeights))  # type: ignore[attr-defined]
+    return {"rms": weights.rms}
+
+
+class InputWeights(Callback):
+    """Measures the root mean square of the input weights before training and after each quarter of the updates.
+
+    `rms["25"]`: after 25 percent of them.
+    """
+
+    def __init__(self) -> None:
+        self.rms: dict[str, float] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the measurements so far."""
+        return {"rms": self.rms}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the measurements of an interrupted run."""
+        self.rms = state_dict["rms"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
+        """Measure the initial weights."""
+        self._measure(trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *_: Any) -> None:
+        """Measure the weights if the model has reached a quarter of its updates."""
+        self._measure(trainer, pl_module)
+
+    def _measure(self, trainer: pl.Trainer, model: RNNLMScratch) -> None:
+        updates = trainer.estimated_stepping_batches
+        for percent in QUARTERS:
+            if trainer.global_step == updates * percent // 100:
+                weights = torch.cat([weight.detach().flatten() for weight in input_weights(model.rnn)])
+                self.rms[str(percent)] = weights.square().mean().sqrt().item()
+
+
+callback = InputWeights
 
 
 def table(jobs: DataFrame) -> DataFrame:
-    """Return each model's perplexity with a factor of 1 and with the best one, its lead over the RNN, and its gain."""
-    return compared(chosen(jobs), "data.start")
+    """Return each model's loss, its lead over the RNN, its gain over one rate, and the size of its input weights."""
+    runs = runs_of(jobs)
+    rows = runs.groupby([*GROUP, "cell"], sort=False)
+    columns: dict[str, Any] = {name: rows[name].first() for name in ("parameters", "units", "factor", "scale", "rate")}
+    columns |= {"novels": rows[TEXT].nunique(), "loss": rows["test nats"].mean()}
+    lead = leads(losses(runs))
+    claimed = claims(lead)
+    texts = {key: f"**{one:+.3f}**" if claimed[key] else f"{one:+.3f}" for key, one in lead.items()}
+    columns |= {"lead": Series(texts, dtype=object), "gain": Series(gains(losses(runs)), dtype=object)}
+    columns["input weights"] = rows[RMS[-1]].mean()
+    return DataFrame(columns).reindex(columns["novels"].index).droplevel("size")
 
 
-def compared(runs: DataFrame, by: str) -> DataFrame:
-    """Return the table of the chosen runs, which are paired by the column `by`."""
-    nats, rows = losses(runs, by), runs.groupby([*GROUP, "cell", "inputs"], sort=False)
-    columns: dict[str, Any] = {name: rows[name].first() for name in ("parameters", "units", "factor", "rate")}
-    columns |= {"runs": rows.size()} | {name: rows[part].agg(estimate) for part, name in PARTS.items()}
-    differences = {("lead", *key): one for key, one in leads(nats).items()}
-    differences |= {("gain", *key): one for key, one in gains(nats).items()}
-    differences |= {("fall", *key): one for key, one in falls(nats).items()}
-    claimed = holm(differences)
-    for name in ("lead", "gain", "fall"):
-        texts = {key[1:]: f"**{one:+.3f}**" if claimed[key] else f"{one:+.3f}" for key, one in differences.items()
-                 if key[0] == name}  # fmt: skip
-        columns[name] = Series(texts, dtype=object)
-    left = {(*key, "best"): f"{estimate(values):.0%}" for key, values in shares(nats).items()}
-    columns["left"] = Series(left, dtype=object)
-    return DataFrame(columns).reindex(columns["runs"].index).droplevel(["size", "inputs"])
+def losses(runs: DataFrame) -> DataFrame:
+    """Return the loss on the rest of each text: rows by text, columns by training, size, way and cell."""
+    return runs.pivot_table("test nats", TEXT, [*GROUP, "cell"])
 
 
-def leads(nats: DataFrame) -> dict[tuple[Hashable, ...], Estimate]:
-    """Return the RNN's loss minus that of each other cell with the same inputs, by group, cell and inputs."""
-    plain = {key: (*key[:2], PLAIN, key[3]) for key in nats if key[2] != PLAIN}
-    return {key: compare(nats[rnn], nats[key]) for key, rnn in plain.items() if rnn in nats}
+def leads(nats: DataFrame) -> dict[tuple[Any, ...], Estimate]:
+    """Return the RNN's loss minus that of each other cell, in the same way, by training, size, way and cell."""
+    others = {key: (*key[:3], PLAIN) for key in nats if key[3] != PLAIN}
+    return {key: compare(nats[rnn], nats[key]) for key, rnn in others.items() if rnn in nats}
 
 
-def gains(nats: DataFrame) -> dict[tuple[Hashable, ...], Estimate]:
-    """Return the loss with a factor of 1 minus that with the best factor, by group, cell and inputs ("best").
-
-    Without models whose best factor is 1.
-    """
-    slow = {key: (*key[:3], "slow") for key in nats if key[3] == "best"}
-    return {key: compare(nats[one], nats[key]) for key, one in slow.items() if not nats[one].equals(nats[key])}
+def gains(nats: DataFrame) -> dict[tuple[Any, ...], Estimate]:
+    """Return each cell's loss with one rate minus its loss in another way, by training, size, way and cell."""
+    plain = {key: (*key[:2], WAYS[0], key[3]) for key in nats if key[2] != WAYS[0]}
+    return {key: compare(nats[one], nats[key]) for key, one in plain.items() if one in nats}
 
 
-def falls(nats: DataFrame) -> dict[tuple[Hashable, ...], Estimate]:
-    """Return a cell's lead with a factor of 1 minus its lead with the best factors, by group, cell and inputs ("best").
-
-    It is the RNN's gain minus the cell's.
-    """
-    slow, best = _leads_by_excerpt(nats)
-    return {(*key, "best"): compare(slow[key], best[key]) for key in best if key in slow}
-
-
-def shares(nats: DataFrame) -> dict[tuple[Hashable, ...], Series]:
-    """Return the lead with the best factors as a share of the lead with a factor of 1, by group and cell.
-
-    A share has a value for each excerpt. Only of a lead whose interval is above zero: otherwise it means little.
-    """
-    slow, best = _leads_by_excerpt(nats)
-    above = {key[:3] for key, one in leads(nats).items() if key[3] == "slow" and one.mean > one.half_width}
-    return {key: best[key] / slow[key] for key in slow if key in above}
-
-
-def _leads_by_excerpt(nats: DataFrame) -> list[dict[tuple[Hashable, ...], Series]]:
-    """Return the leads with a factor of 1, and with the best factors, by group and cell."""
-    return [
-        {key[:3]: nats[(*key[:2], PLAIN, inputs)] - nats[key] for key in leads(nats) if key[3] == inputs}
-        for inputs in INPUTS
-    ]
+def claims(lead: dict[tuple[Any, ...], Estimate]) -> dict[tuple[Any, ...], bool]:
+    """Return which leads are significant: Holm's correction is over those with the same training."""
+    trainings = dict.fromkeys(key[0] for key in lead)
+    families = [{key: one for key, one in lead.items() if key[0] == training} for training in trainings]
+    return {key: claim for family in families for key, claim in holm(family).items()}
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the perplexity by factor, one panel per size, and the share of each gated cell's lead that is left."""
-    runs, left = runs_of(jobs), shares(losses(chosen(jobs), "data.start"))
-    groups = runs.groupby(GROUP)
-    height = -(-(len(groups) + 1) // 2)
-    fig, grid = panels(height, 2, width=9, height=3.5 * height)
-    cells, names = [*runs["cell"].unique()], []
-    for axes, ((updates, _), group) in zip(grid.flat, groups, strict=False):
-        size = f"{group['parameters'].mean() / 1000:.0f},000"
-        names.append(size if runs["updates"].nunique() == 1 else f"{size},\n{updates:,.0f} updates")
-        best = at_best(group, [RATE], [*MODEL, FACTOR], "val nats")
-        means = np.exp(best.groupby(["cell", FACTOR])["test nats"].mean())
-        axes.set_xscale("log")
-        lines(axes, {cell: means.get(cell, Series()).to_dict() for cell in cells}, marker=".")
-        axes.set(title=f"{size} parameters, {updates:,.0f} updates", xlabel="factor on the rate of the input weights")
-        axes.set_ylabel("perplexity, at each factor's best rate")
-        plain_numbers(axes.xaxis, sorted(group[FACTOR].unique()))
-        axes.minorticks_off()
-    axes = grid.flat[len(groups)]
-    series = {cell: [[*left.get((*key, cell), [])] if cell in GATED else [] for key, _ in groups] for cell in cells}
-    points_by_place(axes, names, series)  # all cells: the colours of the lines
-    axes.axhline(0, color="grey", linewidth=1)
-    axes.yaxis.set_major_formatter(PercentFormatter(1, 0))
-    axes.set(title="share of the lead over the RNN that is left", xlabel="parameters")
-    axes.set_ylabel("lead with best factors / with a factor of 1")
-    for unused in grid.flat[len(groups) + 1 :]:
-        unused.remove()
-        axes.set_subplotspec(axes.get_gridspec()[-1, :])  # the whole width
+    """Draw the GRU's lead by parameters, and the size of the input weights over training, by way."""
+    runs = runs_of(jobs)
+    runs = runs[runs["training"] == runs["training"].iloc[0]]
+    fig, ((left, right),) = panels(1, 2, width=10, height=4)
+    _draw_leads(left, runs)
+    middle = sorted(runs["size"].unique())[runs["size"].nunique() // 2]
+    _draw_weights(right, runs[runs["size"] == middle])
     return fig
+
+
+def _draw_leads(axes: Axes, runs: DataFrame) -> None:
+    nats, parameters = losses(runs), runs.groupby("size")["parameters"].mean()
+    axes.set_xscale("log")
+    for number, way in enumerate(WAYS):
+        keys = [key for key in nats if key[2] == way and key[3] == "GRU" and (*key[:3], PLAIN) in nats]
+        leads = {key: nats[(*key[:3], PLAIN)] - nats[key] for key in keys}
+        places = [parameters[key[1]] * 1.06 ** (number - 1) for key in keys]  # next to each other
+        style: dict[str, Any] = {"color": COLOURS[number], "markerfacecolor": "none"}
+        for x, values in zip(places, leads.values(), strict=True):
+            axes.plot([x] * len(values), values, MARKERS[number], markersize=4, **style)
+        axes.plot(places, [lead.mean() for lead in leads.values()], MARKERS[number] + "-", label=way, **style)
+    axes.axhline(0, color="grey", linewidth=1)
+    plain_numbers(axes.xaxis)
+    axes.set_xticks(parameters, [f"{number / 1000:.0f},000" for number in parameters])
+    axes.minorticks_off()
+    axes.set(xlabel="parameters", ylabel="nats per character: the GRU's lead over the RNN")
+    axes.legend(fontsize="small")
+
+
+def _draw_weights(axes: Axes, runs: DataFrame) -> None:
+    for (way, cell), group in runs.groupby(["way", "cell"], sort=False):
+        means, number = group[RMS].mean(), WAYS.index(way)
+        style = {PLAIN: "-", "GRU": "--"}.get(cell)
+        if style and means.notna().all():
+            axes.plot(QUARTERS, means, style, color=COLOURS[number], marker=MARKERS[number], label=f"{cell}, {way}",
+                      markerfacecolor="none")  # fmt: skip
+    axes.set_yscale("log")
+    axes.set(xlabel="percent of the updates", ylabel="root mean square of the input weights")
+    if axes.lines:
+        axes.legend(fontsize="small")
 
 
 def runs_of(jobs: DataFrame) -> DataFrame:
     """Return the completed runs, the smallest models first, with the columns of the table.
 
-    `size`: the smallest number of parameters of the models that a model is compared with.
+    `size`: the smallest number of parameters of the models that a model is compared with. A model whose best factor is
+    1 counts as one rate and as faster inputs.
     """
     runs = jobs[jobs["status"] == "completed"]
     sizes, size = {}, 0
     for parameters in sorted(runs["parameters"].unique()):
         size = parameters if parameters > EQUAL * size else size
         sizes[parameters] = size
-    forget_bias = runs["model.forget_bias"].map(lambda bias: f", forget bias {bias:g}" if bias else "")
-    return runs.assign(
-        updates=runs["trainer.max_steps"],
+    optimizer, schedule = runs["model.optimizer"].map({"adamw": "AdamW", "sgd": "SGD"}), runs["model.schedule"]
+    cosine = schedule.map(lambda name: "" if name == "constant" else f", {name}")
+    scale = runs[SCALE].astype(float)
+    runs = runs.reindex(columns=[*runs, *(name for name in RMS if name not in runs)]).assign(
+        training=optimizer + cosine + runs["trainer.max_steps"].map(", {:,.0f} updates".format),
         size=runs["parameters"].map(sizes),
-        cell=runs["model.cell"].replace(NAMES) + forget_bias,
+        cell=runs["model.cell"].replace(NAMES),
+        way=np.where(scale.notna(), WAYS[2], np.where(runs[FACTOR] == 1, WAYS[0], WAYS[1])),
         units=runs["model.hiddens"],
         factor=runs[FACTOR],
+        scale=scale.fillna(0.01),
         rate=runs[RATE],
-        **{part: runs[f"stream/{part}/perplexity"] for part in PARTS},
-        **{f"{part} nats": np.log(runs[f"stream/{part}/perplexity"]) for part in PARTS},
-    ).sort_values(GROUP, kind="stable")
-
-
-def chosen(jobs: DataFrame) -> DataFrame:
-    """Return the runs of each model with a factor of 1, and those with the best one, at the best rate."""
-    runs = runs_of(jobs)
-    slow = at_best(runs[runs[FACTOR] == 1], [RATE], MODEL, "val nats")
-    best = at_best(runs, [FACTOR, RATE], MODEL, "val nats")
-    both = pd.concat([slow.assign(inputs="slow"), best.assign(inputs="best")])
-    return both.sort_values(GROUP, kind="stable")
-
-
-def losses(runs: DataFrame, by: str) -> DataFrame:
-    """Return the loss of chosen runs on the rest of the text: one column per group, cell and inputs, rows by `by`."""
-    return runs.pivot_table("test nats", by, [*GROUP, "cell", "inputs"])
+        **{f"{part} nats": np.log(runs[name]) for part in PARTS if (name := f"stream/{part}/perplexity") in runs},
+    )
+    model = ["training", "size", "cell"]
+    has_factor = runs["way"].eq(WAYS[1]).groupby([runs[name] for name in model]).transform("any")
+    with_factor_1 = runs[(runs["way"] == WAYS[0]) & ~has_factor]
+    runs = pd.concat([runs, with_factor_1.assign(way=WAYS[1])])
+    order = {"training": [*dict.fromkeys(runs["training"])], "way": WAYS, "cell": [*NAMES.values()]}
+    places = {f"{name} place": runs[name].map(names.index) for name, names in order.items()}
+    return runs.assign(**places).sort_values(
+        ["training place", "size", "way place", "cell place", TEXT], kind="stable", ignore_index=True
+    )

@@ -6,14 +6,17 @@ from pandas import DataFrame
 
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.outcomes import LEARNS, counted, draw_shares, outcomes
+from timemachine.exercises.outcomes import LEARNS, counted, draw_runs, draw_shares, outcomes
 
 SETTINGS = ("model.lr", "trainer.gradient_clip_val")
 SETUP = f"""
 The recipe's run at several learning rates η, without clipping and with gradients clipped to a radius θ. Each seed has a
 different excerpt, a rotation of the text. A run is stopped once its validation perplexity exceeds 1,000. {LEARNS} Norms
 are those of gradients before clipping."""
-CAPTION = "Left: share of the runs that learn, by rate and radius. Right: each run, by its longest step and its radius."
+CAPTION = (
+    "Left: share of the runs that learn, with 95% intervals, by rate and radius; or, with one rate, each run's "
+    "validation perplexity. Right: each run, by its longest step and its radius."
+)
 
 
 def table(jobs: DataFrame) -> DataFrame:
@@ -22,7 +25,7 @@ def table(jobs: DataFrame) -> DataFrame:
     groups = runs.assign(clipped=runs["clipped_steps"] > 0).groupby(["clipping", "η"], sort=False)
     return DataFrame(
         {
-            "learn": groups["learns"].agg(counted),
+            "beat n-grams": groups["learns"].agg(counted),
             "validation": groups["validation"].agg(estimate),
             "largest norm": groups["norm"].max(),
             "runs clipped": groups["clipped"].sum(),
@@ -31,12 +34,20 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the share of runs that learn against the rate, and the longest step of each run."""
+    """Draw the share of runs that learn by rate, or each run if there is one rate, and the longest step of each run."""
     runs = outcomes(jobs)
     fig, ((left, right),) = panels(1, 2, 10, 3.6)
-    draw_shares(left, runs, "η", "clipping")
-    left.set(xlabel="learning rate η", ylim=(0, 1.1))
-    left.legend(title="clipping")
+    if runs["η"].nunique() > 1:
+        draw_shares(
+            left,
+            runs.assign(rate=runs["η"].map("{:g}".format)),
+            "rate",
+            [f"{rate:g}" for rate in sorted(runs["η"].unique())],
+        )
+        left.set(xlabel="learning rate η", ylim=(-0.05, 1.05))
+        left.legend(title="clipping")
+    else:
+        draw_runs(left, runs)
     names = [*runs["clipping"].unique()]
     spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(runs))
     places = runs["clipping"].map(names.index) + spread

@@ -79,6 +79,23 @@ def student_t(p: float, df: int) -> float:
     return t
 
 
+def share_interval(successes: int, count: int) -> tuple[float, float]:
+    """Return the 95% interval of a share of runs: Wilson, "Probable inference, the law of succession, …", 1927."""
+    z = statistics.NormalDist().inv_cdf(1 - LEVEL / 2)
+    share, divisor = successes / count, 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / divisor
+    half_width = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / divisor
+    return max(middle - half_width, 0.0), min(middle + half_width, 1.0)
+
+
+def fisher(one: Iterable[bool], other: Iterable[bool]) -> float:
+    """Return the p-value of Fisher's exact test, two-sided, that two groups of runs succeed equally often."""
+    groups = [*one], [*other]
+    sizes, successes = [len(group) for group in groups], sum(map(sum, groups))
+    ways = [math.comb(sizes[0], k) * math.comb(sizes[1], successes - k) for k in range(successes + 1)]
+    return sum(way for way in ways if way <= ways[sum(groups[0])]) / sum(ways)
+
+
 Values: TypeAlias = "Mapping[Any, float] | Series[float]"  # by seed, excerpt or block of text
 
 

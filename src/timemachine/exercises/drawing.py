@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullFormatter
 from numpy.typing import NDArray
 
+from timemachine.run.console import short
 from timemachine.run.curves import COLOURS as COLOURS
 
 MARKERS = "osD^v<>"
@@ -41,19 +42,21 @@ def ordered_colours(count: int) -> list[Any]:
     return [colormaps["viridis_r"](0.15 + 0.85 * place / max(count - 1, 1)) for place in range(count)]
 
 
-def lines(axes: Axes, series: Series, form: str = "", **style: Any) -> None:
+def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = COLOURS, **style: Any) -> None:
     """Draw one line per label and write the label at its right end, with the last value if `form` is given.
 
-    Skips values that are not finite. Set the scales of the axes first: label positions depend on them, and labels that
-    would overlap are moved up.
+    `colours`: of the lines, repeated if there are more lines. Skips values that are not finite. Set the scales of the
+    axes first: label positions depend on them, and labels that would overlap are moved up.
     """
     ends = []
     for number, (label, points) in enumerate(series.items()):
         drawn = sorted((x, y) for x, y in points.items() if math.isfinite(y) and (y > 0 or axes.get_yscale() != "log"))
         if drawn:
-            colour = COLOURS[number % len(COLOURS)]
+            colour = colours[number % len(colours)]
             axes.plot(*zip(*drawn, strict=True), color=colour, **{"linewidth": 1.5} | style)
-            ends.append((drawn[-1], f"{label}  {drawn[-1][1]:{form}}" if form else label, colour))
+            last = drawn[-1][1]
+            value = f"{last:{form}}" if last < 1e6 else short(last)
+            ends.append((drawn[-1], f"{label}  {value}" if form else label, colour))
     axes.autoscale_view()
     lowest, pixels = -math.inf, 72 / axes.figure.dpi
     for end, text, colour in sorted(ends, key=lambda it: it[0][1]):

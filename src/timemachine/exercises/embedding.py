@@ -14,7 +14,10 @@ Each excerpt is a rotation of the text with a different seed. Row i of E W_xh is
 is with one-hot inputs. A step on W_xh changes these rows by E Eᵀ times the one-hot step, and with D columns of variance
 σ² (1 if not given) the diagonal of E Eᵀ is about Dσ². Speed: the factor on the rate of W_xh, times Dσ² for an
 embedding. Differences are in nats per token, paired by excerpt. Bold: significant after Holm's correction."""
-CAPTION = "Differences from one-hot inputs of speed 1, without speeds below 1. Points: excerpts; bars: means."
+CAPTION = (
+    "Loss on the rest of the text minus the loss with one-hot inputs of speed 1, without speeds below 1. Points: "
+    "excerpts; bars: means."
+)
 KEY, ONE_HOT = ["rate", "speed", "input"], "one-hot"
 
 
@@ -37,22 +40,21 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the differences from one-hot inputs against the speed: one panel per part."""
-    nats = _nats(jobs)
-    speeds = sorted({speed for _, speed, _ in nats["val"] if float(speed) >= 1}, key=float)
-    fig, (row,) = panels(1, len(PARTS), width=10, sharey=True)
-    for axes, part in zip(row, PARTS, strict=True):
+    """Draw the differences from one-hot inputs of speed 1 against the speed: one panel per rate."""
+    nats = _nats(jobs)["test"]
+    rates = sorted({rate for rate, _, _ in nats})
+    fig, (row,) = panels(1, len(rates), width=10, sharey=True)
+    for axes, rate in zip(row, rates, strict=True):
+        keys = [key for key in nats if key[0] == rate and float(key[1]) >= 1 and key != (rate, "1", ONE_HOT)]
+        speeds = sorted({speed for _, speed, _ in keys}, key=float)
         series: dict[str, list[list[float]]] = {}
-        for rate, speed, kind in nats[part]:
-            if speed not in speeds:  # small entries: their differences would hide the others
-                continue
-            gains = paired(nats[part][rate, speed, kind], nats[part].get((rate, "1", ONE_HOT), {}))
-            places = series.setdefault(f"{kind.partition(' ')[0]}, rate {rate:g}", [[] for _ in speeds])
-            places[speeds.index(speed)] += gains
+        for key in keys:
+            places = series.setdefault(key[2].partition(" ")[0], [[] for _ in speeds])
+            places[speeds.index(key[1])] += paired(nats[key], nats.get((rate, "1", ONE_HOT), {}))
         points_by_place(axes, speeds, series)
         axes.axhline(0, color="grey", linewidth=1)
-        axes.set(title=PARTS[part], xlabel="speed: factor on the rate of $W_{xh}$, times Dσ² for an embedding")
-    row[0].set_ylabel("nats per token vs. one-hot inputs")
+        axes.set(title=f"rate {rate:g}", xlabel="speed")
+    row[0].set_ylabel("nats per token vs. one-hot inputs of speed 1")
     return fig
 
 

@@ -40,7 +40,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float
     `difference`: mean negative log-likelihood of the model minus the mixture's, in nats, and `half_width` of its 95%
     interval, from blocks of 100 characters, or of 1,000 in a text of 100,000 or more, where differences drift.
     """
-    model, tokens_N, train = model.cpu(), data.tokens_N.cpu(), data.splits["train"].targets
+    model, tokens_N, train = model.cpu(), data.tokens_N, data.splits["train"].targets
     baselines = Baselines(data.vocab, data.corpus.characters[: train.stop])
     scores = {"train": {"model": score(stream_nll(model, tokens_N, train)).perplexity}}
     for part in ("val", "test"):

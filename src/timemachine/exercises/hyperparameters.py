@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises.comparison import against, estimate, verdicts
-from timemachine.exercises.drawing import lines, panels, plain_numbers
+from timemachine.exercises.drawing import COLOURS, MARKERS, panels
 from timemachine.exercises.stream import PARTS, scores
 from timemachine.language_model import RNNLMScratch
 
@@ -24,8 +24,8 @@ table has the ten settings with the lowest validation perplexity, and the recipe
 and 1,000 updates for letters, 128, 32, 4 and 490 for byte pairs. Differences are paired by excerpt. Holm's correction
 is over all settings, not only those shown."""
 CAPTION = (
-    "Mean perplexity of the rest of the text over excerpts, at the learning rate of the best setting. "
-    "Dashed: the recipe's settings."
+    "Loss on the rest of the text minus the recipe's, at the learning rate of the best setting: means "
+    "over excerpts with 95% intervals."
 )
 BITS, VERSUS = "rest, bits per byte", "rest vs. the recipe, nats"
 FORMATS = {BITS: ".3f"}
@@ -84,20 +84,24 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the perplexity against the number of updates: one panel per number of units, one line per window length."""
+    """Draw the loss, minus the recipe's, by the number of updates: one panel per units, one line per window length."""
     runs, base = _runs(jobs)
-    means, updates = runs.groupby(KEY)[PARTS["test"]].mean(), sorted(runs["updates"].unique())
+    gains, updates = against(base, runs.pivot_table("test", "data.start", KEY)), sorted(runs["updates"].unique())
     units, windows = (sorted(jobs[name].unique()) for name in ("model.hiddens", "data.num_steps"))
     rate = runs["rate"].head(1).max()  # of the best setting
     fig, (row,) = panels(1, len(units), 3 + 2.5 * len(units), 3.8, sharey=True)
     for axes, number in zip(row, units, strict=True):
-        axes.set(title=f"{number} units, η = {rate:g}", xlabel="updates", xscale="log", yscale="log")
-        lines(axes, {f"{size} time steps": dict(means.get((number, size, rate), {})) for size in windows}, marker=".")
-        axes.plot(updates, [means.get(base)] * len(updates), "--", color="grey", label="the recipe's settings")
+        axes.set(title=f"{number} units, η = {rate:g}", xlabel="updates", xscale="log")
+        axes.axhline(0, color="grey", linewidth=1)
+        for place, size in enumerate(windows):
+            points = {count: gains[key] for count in updates if (key := (number, size, rate, count)) in gains}
+            x = [count * 1.04 ** (place - (len(windows) - 1) / 2) for count in points]  # next to each other
+            mean, half_width = ([getattr(one, name) for one in points.values()] for name in ("mean", "half_width"))
+            axes.errorbar(x, mean, half_width, marker=MARKERS[place], color=COLOURS[place], markerfacecolor="none",
+                          linewidth=1, label=f"{size} time steps")  # fmt: skip
         axes.set_xticks(updates, [f"{count:,}" for count in updates])
         axes.xaxis.minorticks_off()
-        plain_numbers(axes.yaxis)
-    row[0].set_ylabel("perplexity of the rest of the text")
+    row[0].set_ylabel("nats per token vs. the recipe's settings")
     row[0].legend(loc="upper right", fontsize="small")
     return fig
 

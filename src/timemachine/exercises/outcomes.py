@@ -1,12 +1,14 @@
 """Outcome of a run: whether it learns, that is, predicts better than the book's n-grams."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
+from timemachine.exercises.comparison import share_interval
 from timemachine.exercises.drawing import COLOURS, MARKERS
 
 LEARNS = """
@@ -44,10 +46,37 @@ def counted(learns: Iterable[bool]) -> str:
     return f"{sum(runs)} of {len(runs)}"
 
 
-def draw_shares(axes: Axes, runs: DataFrame, by: str, label: str) -> None:
-    """Draw the share of runs that learn against the values of the column `by`: one line per value of `label`."""
-    shares = runs.groupby([label, by], sort=False)["learns"].mean().unstack(label, sort=False).sort_index()
-    for number, name in enumerate(shares):
-        axes.plot(shares[name], MARKERS[number] + "-", color=COLOURS[number], label=name, markerfacecolor="none")
+def draw_shares(axes: Axes, runs: DataFrame, by: str, places: Sequence[Any]) -> None:
+    """Draw the share of runs that learn, with its 95% interval, at each of the `places`, values of the column `by`.
+
+    One series per clipping.
+    """
+    names = [*runs["clipping"].unique()]
+    for number, name in enumerate(names):
+        learn = runs[runs["clipping"] == name].groupby(by)["learns"].agg(["sum", "count"])
+        x = [places.index(place) + 0.15 * (number - (len(names) - 1) / 2) for place in learn.index]
+        shares = learn["sum"] / learn["count"]
+        limits = np.array([share_interval(*row) for row in learn.itertuples(index=False)]).T
+        axes.errorbar(x, shares, np.abs(limits - shares.to_numpy()), fmt=MARKERS[number], color=COLOURS[number],
+                      label=name, markerfacecolor="none", elinewidth=1)  # fmt: skip
+    axes.set_xticks(range(len(places)), [str(place) for place in places])
+    axes.grid(visible=False, axis="x")
     axes.set_ylabel("share of runs that learn")
     axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f}%")
+
+
+def draw_runs(axes: Axes, runs: DataFrame) -> None:
+    """Draw each run's validation perplexity, relative to the n-grams', by clipping; runs that diverged at the top."""
+    ratios = (runs["val/perplexity"] / runs["trigrams/val"]).where(runs["status"] == "completed")
+    top, names = 3 * max(ratios.max(), 1.0), [*runs["clipping"].unique()]
+    for number, name in enumerate(names):
+        ours = ratios[runs["clipping"] == name]
+        x = number + 0.1 * (np.arange(len(ours)) - (len(ours) - 1) / 2)
+        axes.plot(x, ours.fillna(top), MARKERS[number], color=COLOURS[number], markerfacecolor="none")
+    axes.axhline(1, color="grey", linewidth=1)
+    axes.set(yscale="log", xlabel="clipping", xlim=(-0.5, len(names) - 0.5), ylim=(None, 1.3 * top))
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylabel("validation perplexity / n-grams'")
+    ticks = [0.5, 1, *([top] if ratios.isna().any() else [])]
+    axes.set_yticks(ticks, ["diverged" if tick == top else f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()

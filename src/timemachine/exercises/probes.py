@@ -6,6 +6,7 @@ measures during training has `callback()`, which returns a Lightning callback.
 
 import importlib
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from timemachine.config import require
@@ -23,12 +24,16 @@ PROBES = {  # name -> module of this package
     "differences": "one_hot_is_embedding",
     "reading": "how_low",
     "hyperparameters": "hyperparameters",
+    "cells": "cells",
+    "recall": "recall",
 }
-ONLY = {  # module -> required setting: these probes read the RNN's weights, or words and n-grams of lower-case letters
-    "one_hot_is_embedding": ("model.cell", ("rnn",)),
-    "sampling": ("data.tokens", ("letters",)),
-    "how_low": ("data.tokens", ("letters",)),
-    "books": ("data.tokens", ("letters", "bpe")),  # vocabularies that encode any book
+# module -> setting -> supported values: probes that read the weights of the RNN, words and n-grams of letters, …
+ONLY: dict[str, dict[str, tuple[str, ...]]] = {
+    "one_hot_is_embedding": {"model.cell": ("rnn",)},
+    "sampling": {"data.tokens": ("letters",)},
+    "how_low": {"data.tokens": ("letters",)},
+    "books": {"data.tokens": ("letters", "bpe")},  # vocabularies that encode any book
+    "recall": {"data.corpus": ("recall", "recall_*"), "data.tokens": ("letters", "characters")},
 }
 
 
@@ -44,8 +49,9 @@ def load(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
     require(is_ours or not names, "probes", [*names], "need an RNNLMScratch and a TimeMachine", "[]")
     for name in names:
         require(name in PROBES, "probes", [*names], f"{name} must be one of {', '.join(PROBES)}")
-        setting, supported = ONLY.get(PROBES[name], ("", ()))
-        group, _, argument = setting.partition(".")
-        if setting and {"model": model, "data": data}[group].hparams.get(argument) not in supported:
-            raise SettingError(f"{given}: {name} requires {setting}={' or '.join(supported)}")
+        for setting, supported in ONLY.get(PROBES[name], {}).items():
+            group, _, argument = setting.partition(".")
+            value = str({"model": model, "data": data}[group].hparams.get(argument))
+            if not any(fnmatchcase(value, pattern) for pattern in supported):
+                raise SettingError(f"{given}: {name} requires {setting}={' or '.join(supported)}")
     return {name: importlib.import_module(f"timemachine.exercises.{PROBES[name]}") for name in names}

@@ -12,7 +12,7 @@ from pandas import DataFrame, Series
 from timemachine.config import require
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import panels
-from timemachine.exercises.outcomes import LEARNS, counted, draw_shares, outcomes
+from timemachine.exercises.outcomes import LEARNS, counted, draw_runs, draw_shares, outcomes
 
 INITIAL = "callbacks.recurrent_weights.initial"
 SETTINGS = ("model.activation", "model.lr", "trainer.gradient_clip_val", INITIAL)
@@ -21,8 +21,8 @@ The recipe's run with another activation, with W_hh as in the recipe, scaled to 
 |eigenvalue|, or the identity, without clipping and with a radius θ. Each seed has a different excerpt, a rotation of
 the text. {LEARNS} Median norm: of the largest gradients of the runs, before clipping (inf: not finite)."""
 CAPTION = (
-    "Share of the runs that learn, by the initial spectral radius of the recurrent weights; 0: the recipe's weights. "
-    "Dashed: ρ = 1, above which a linear recurrence grows without bound."
+    "Share of the runs that learn, with 95% intervals, by the initial recurrent weights: the recipe's, scaled to a "
+    "spectral radius ρ, or the identity, with ρ = 1. With one kind of weights: the validation perplexity of each run."
 )
 
 
@@ -62,7 +62,7 @@ def table(jobs: DataFrame) -> DataFrame:
     groups = _runs(jobs).groupby(["activation", "initial ρ", "η", "clipping"], sort=False)
     return DataFrame(
         {
-            "learn": groups["learns"].agg(counted),
+            "beat n-grams": groups["learns"].agg(counted),
             "validation": groups["validation"].agg(estimate),
             "median norm": groups["norm"].median(),
         }
@@ -70,18 +70,26 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the share of runs that learn against ρ: one panel per activation and rate, one line per radius."""
+    """Draw the share of runs that learn by initial weights, or each run: one panel per activation and rate."""
     runs = _runs(jobs)
-    runs = runs.assign(line=runs["clipping"].replace("none", "no clipping") + runs["identity"])
+    names = {0: "recipe's"} | {radius: f"ρ = {radius:g}" for radius in sorted(runs["initial ρ"].unique()) if radius}
+    weights = runs["initial ρ"].map(names).where(runs["identity"] == "", "identity")
+    runs = runs.assign(weights=weights)
+    places = [place for place in [*names.values(), "identity"] if place in {*weights}]
     activations, rates = (sorted(runs[name].unique()) for name in ("model.activation", "η"))
     fig, grid = panels(len(activations), len(rates), 10, 3.3 * len(activations), sharey=True)
     for axes, (activation, lr) in zip(grid.flat, product(activations, rates), strict=True):
-        axes.axvline(1, color="grey", linewidth=1, linestyle="--")
         chosen = (runs["model.activation"] == activation) & (runs["η"] == lr)
-        draw_shares(axes, runs[chosen], "initial ρ", "line")
-        axes.set(title=f"{activation}, η = {lr:g}", xlabel="initial spectral radius ρ of $W_{hh}$", ylim=(-0.05, 1.05))
+        axes.set_title(f"{activation}, η = {lr:g}")
+        if len(places) == 1:
+            draw_runs(axes, runs[chosen])
+            continue
+        draw_shares(axes, runs[chosen], "weights", places)
+        axes.set(xlabel="initial W_hh", ylim=(-0.05, 1.05))
         axes.label_outer()
-    fig.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    if len(places) > 1:
+        handles, labels = grid.flat[0].get_legend_handles_labels()
+        fig.legend(handles, labels, title="clipping", loc="outside upper center", ncols=4)
     return fig
 
 

@@ -1,10 +1,10 @@
 """Write a sweep's report.md from the folders of its jobs, also for unfinished sweeps."""
 
+import ast
 import importlib
+import inspect
 import math
-import os
 import pkgutil
-import platform
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -21,28 +21,36 @@ from timemachine.run.console import print_table, print_text
 from timemachine.run.files import relative_path, write_figure, write_whole
 from timemachine.run.jobs import Job, in_short, is_setting, print_jobs, rows_of, table_of
 
+TOO_SHORT = "With `scale=smoke` the runs are too short to answer the question: their numbers mean nothing."
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 
 
-def write_results(folder: Path, exercise: str, jobs: list[Job]) -> None:
+def write_results(
+    folder: Path, exercise: str, jobs: list[Job], form: str | None = None, width: float | None = None
+) -> None:
     """Write summary.csv, report.md and the figure of a sweep, and print its table.
 
-    `exercise`: the name of the exercise, or `none`. Raises SettingError if the report cannot tell the jobs apart.
+    `exercise`: the name of the exercise, or `none`. `form`: svg or pdf, for a second figure. `width`: of the figures,
+    in inches. Raises SettingError if the report cannot tell the jobs apart.
     """
     summary = table_of(jobs)
-    write_whole(folder / "summary.csv", summary.to_csv(index=False).encode())
-    if exercise == "none":
-        print_jobs(summary)
+    write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
+    if exercise in ("none", "runs"):
+        print_jobs(summary, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     module, frame = module_of(exercise), DataFrame(rows_of(jobs))
     ended, answer = frame[[job.has_ended for job in jobs]], _reference_answer(exercise, frame)
     ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
     text = report(module, ended, f"# {title_of(module)}\n\n{answer}".strip(), effort(jobs))
     if len(ended):
-        write_figure(folder / "figure.png", module.figure(ended))
+        figure = module.figure(ended)
+        for suffix in filter(None, ("png", form)):
+            write_figure(folder / f"figure.{suffix}", figure, width)
         if exercise != "none":
             table = as_text(module.table(ended), module)
             print_table(title_of(module), list(table), table.to_numpy().tolist())
+    if is_smoke(frame):
+        print_text(TOO_SHORT)
     write_whole(folder / "report.md", text.encode())
     print(f"report        {relative_path(folder / 'report.md')}, with figure.png")
     if answer:
@@ -55,9 +63,7 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
     `jobs`: the rows of the runs that ended. Raises SettingError if they differ in settings that the table would pool,
     or lack a column that the table needs.
     """
-    is_smoke = "scale" in jobs and (jobs["scale"] == "smoke").any()
-    warning = "*With `scale=smoke` the runs are too short for their numbers to mean anything.*" if is_smoke else ""
-    parts = [head, warning]
+    parts = [head, f"*{TOO_SHORT}*" if is_smoke(jobs) else ""]
     if len(jobs):
         require_told_apart(jobs, module.SETTINGS)
         try:
@@ -75,9 +81,19 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
+def is_smoke(jobs: DataFrame) -> bool:
+    """Return whether a job has `scale=smoke`."""
+    return "scale" in jobs and bool((jobs["scale"] == "smoke").any())
+
+
 def title_of(module: Any) -> str:
-    """Return the title of a module's report: the first line of its docstring."""
-    return str(module.__doc__).partition("\n")[0]
+    """Return the title of a module's report: the first line of its docstring, which Python may have dropped."""
+    return str(ast.get_docstring(ast.parse(inspect.getsource(module)))).partition("\n")[0]
+
+
+def _no_formula(cell: Any) -> Any:
+    """Return a cell of summary.csv; a text that a spreadsheet would compute gets an apostrophe."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def module_of(exercise: str) -> Any:
@@ -137,7 +153,7 @@ def grid(jobs: DataFrame) -> str:
 
 
 def effort(jobs: list[Job]) -> str:
-    """Return the number of jobs, their statuses, their duration and the machine."""
+    """Return the number of jobs, their statuses, their duration and their machines."""
     statuses = [job.status for job in jobs]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
     ran = [job for job in jobs if job.started and not math.isnan(job.seconds)]
@@ -146,8 +162,7 @@ def effort(jobs: list[Job]) -> str:
     for began, seconds in sorted(spans):
         minutes += max(0.0, began + seconds - max(began, until)) / 60
         until = max(until, began + seconds)
-    cores = f"{os.cpu_count()} cores, {platform.machine()}"
-    return (
-        f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {sum(b for _, b in spans) / 60:.1f} one after another. "
-        f"{cores}."
-    )
+    alone = sum(seconds for _, seconds in spans) / 60
+    total = f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {alone:.1f} one after another"
+    machines = dict.fromkeys(job.machine for job in ran if job.machine)
+    return f"{'. '.join(filter(None, [total, '; '.join(machines)]))}."

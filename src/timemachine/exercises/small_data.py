@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.drawing import lines, panels
+from timemachine.exercises.drawing import COLOURS, lines, panels
+from timemachine.run.rows import read_curve
 
 SETTINGS = ()
 SETUP = """
@@ -34,8 +34,6 @@ def figure(jobs: DataFrame) -> Figure:
     series = {}
     for split, name in (("train", "training"), ("val", "validation")):
         for start, folder in zip(jobs["data.start"], jobs["folder"], strict=True):
-            if (path := Path(folder, "metrics.csv")).is_file():
-                epochs = pd.read_csv(path, index_col="epoch")
-                series[f"{name}, from {start:,}"] = dict(epochs[f"{split}/perplexity"])
-    lines(axes, series, ",.1f")
+            series[f"{name}, from {start:,}"] = read_curve(Path(folder, "metrics.csv"), f"{split}/perplexity")
+    lines(axes, series, ",.1f", COLOURS[: len(series) // 2])  # one colour per excerpt
     return fig

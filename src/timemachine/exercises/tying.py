@@ -39,14 +39,18 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the bits per byte of each run that did not diverge, on both parts: one place per kind of model."""
     fig, ((axes,),) = panels(width=9)
     places: list[str] = []
+    missing: list[str] = []
     series: dict[str, list[list[float]]] = {title: [] for title in PARTS.values()}
     for (name, rate), runs in _runs(jobs).groupby(KEY, sort=False):
-        lost = f"\n({runs['diverged'].sum()} diverged,\nnot drawn)" if runs["diverged"].any() else ""
-        places.append(f"{name}, rate {rate:g}".replace(", ", ",\n") + lost)
+        if runs["diverged"].any():
+            missing.append(f"{name}, rate {rate:g}: {runs['diverged'].sum()} of {len(runs)} runs diverged")
+        if runs["diverged"].all():
+            continue
+        places.append(f"{name}, rate {rate:g}".replace(", ", ",\n"))
         for part, title in PARTS.items():
             series[title].append([*runs[f"stream/{part}/bits_per_byte"][~runs["diverged"]]])
     points_by_place(axes, places, series)
-    axes.set(ylabel="bits per byte")
+    axes.set(ylabel="bits per byte", xlabel="; ".join(missing))
     return fig
 
 

@@ -24,7 +24,7 @@ DTYPES = (torch.float32, torch.float64)
 
 
 class Weights(NamedTuple):
-    """Weights of the layers of a recurrent network and of its output layer; `weights_of` makes them of a cell.
+    """Weights of the layers of a recurrent network and of its output layer, from `kernels.cells.recurrent_weights`.
 
     The order of the gates is i, f, o, c in an LSTM, and r, z, h in a GRU, but h, r, z in its `W_h`.
     """

@@ -12,7 +12,6 @@ from timemachine import kernels
 from timemachine.cells import StackedRNNScratch
 from timemachine.config import require
 from timemachine.datamodule import Batch
-from timemachine.decoding import ModelStep, step_of
 from timemachine.kernels import fused
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.bptt import recurrence
@@ -31,6 +30,8 @@ class FusedRNNLM(RNNLMScratch):
     the model and its cell: if one of these methods is replaced, the loop of `RNNLMScratch` runs instead, but hooks are
     not called. Raises SettingError for a `backward` that does not support the cell or the activation.
     """
+
+    backwards = ("auto", "fused", "bptt", "autograd")
 
     def __init__(
         self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **network: Any
@@ -111,6 +112,11 @@ class FusedRNNLM(RNNLMScratch):
             require(not replaced, "model.backward", "fused", f"would not call {replaced} of this class", "auto")
         return super().mean_nll(batch, num_targets)
 
+    def decoding_step(self, vocab: Vocab) -> Step | None:
+        """Return a time step in NumPy, faster for small models; None if it would compute something else."""
+        is_by_hand = self._has_bptt() and not replaced_methods(self)
+        return NumpyStep(self, vocab) if is_by_hand else None
+
 
 METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"  # which kernels do not call
 # Where these methods are defined: compared by name, since an assignment may come before the import of this module.
@@ -136,9 +142,3 @@ def replaced_methods(model: Any) -> list[str]:
 
 def _place(method: Any) -> tuple[Any, Any]:
     return getattr(method, "__module__", None), getattr(method, "__qualname__", None)
-
-
-@step_of.register
-def _(model: FusedRNNLM, vocab: Vocab) -> Step:
-    by_hand = type(model.rnn) is RNNScratch and model.rnn.activation in BY_HAND and not replaced_methods(model)
-    return NumpyStep(model, vocab) if by_hand else ModelStep(model, vocab)

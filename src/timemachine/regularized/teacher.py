@@ -54,10 +54,10 @@ class TaughtTimeMachine(TimeMachine):
         The training text keeps its own characters as targets; only the generated text has soft ones.
         """
         tokens_N = self.tokens_N[: self.splits["train"].targets.stop]
-        train, train_N = self.corpus.characters[: len(tokens_N)], tokens_N.cpu()
+        train = self.corpus.characters[: len(tokens_N)]
         generated_N, soft_NV = generate_text(train, round(self.teacher * len(tokens_N)), self.vocab, self.seed)
-        target_NV = torch.cat([F.one_hot(train_N.long(), len(self.vocab)), soft_NV])
-        return torch.cat([train_N, generated_N]).to(tokens_N.device), target_NV.to(tokens_N.device)
+        target_NV = torch.cat([F.one_hot(tokens_N.long(), len(self.vocab)), soft_NV])
+        return torch.cat([tokens_N, generated_N]), target_NV
 
 
 def generate_text(train: str, num_chars: int, vocab: Vocab, seed: int) -> tuple[Tensor, Tensor]:

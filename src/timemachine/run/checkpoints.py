@@ -6,13 +6,14 @@ Uses Lightning's private `fit_loop._iteration_based_training` (tested with 2.6.6
 import random
 import signal
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, ModelCheckpoint
 
 from timemachine.config import format_value
 from timemachine.errors import SettingError, one_line
@@ -151,9 +152,22 @@ class RunStart(Callback):
     def __init__(self, run: Record) -> None:
         self.run = run
 
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Raise SettingError for a tuner in a resumed run: it would restore its own checkpoint, at step 0."""
+        for callback in trainer.callbacks if self.run.completed_epochs else ():  # type: ignore[attr-defined]
+            if isinstance(callback, LearningRateFinder | BatchSizeFinder):
+                rule = "not in a resumed run, which has its learning rate and batch size; resume without it"
+                raise SettingError(f"callbacks: {type(callback).__name__}: {rule}")
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the beginning."""
         self.run.begin(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
+
+def unreadable(path: Path, error: Exception) -> SettingError:
+    """Return the error for a damaged file, without torch's advice on how to load a pickle all the same."""
+    reason = "" if isinstance(error, UnpicklingError) else f": {one_line(error, 100)}"
+    return SettingError(f"{relative_path(path)}: not a run's checkpoint or export, or damaged{reason}")
 
 
 def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
@@ -174,7 +188,7 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
         loops, epoch = checkpoint["loops"]["fit_loop"], int(checkpoint["epoch"]) + 1
         sha256 = checkpoint.get(type(data).__qualname__, {}).get("sha256")
     except Exception as error:  # damaged bytes raise anything
-        raise SettingError(f"{relative_path(path)}: not a checkpoint, or damaged: {one_line(error, 100)}") from error
+        raise unreadable(path, error) from error
     if sha256 != getattr(getattr(data, "corpus", None), "sha256", None):
         name = format_value(run.settings["data"].get("corpus"))
         raise SettingError(f"data.corpus={name}: the run in {folder} was trained on another text")

@@ -6,7 +6,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
-from io import TextIOWrapper
+from typing import Any
 
 from timemachine.errors import one_line
 
@@ -29,13 +29,6 @@ def printable(text: str) -> str:
 def error_line(error: object) -> str:
     """Return the line that a program prints for an error, which may quote a file of a run's folder."""
     return printable(f"error: {one_line(error)}")
-
-
-def replace_unencodable() -> None:
-    """Print "?" for characters that the encoding of a stream lacks, such as φ in Latin-1, instead of raising."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a notebook or a test may replace them
-            stream.reconfigure(errors="replace")
 
 
 def print_text(text: str) -> None:
@@ -66,11 +59,14 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     shown = [[printable(cell) for cell in row] for row in rows]
     for heading, *cells in zip(map(printable, columns) if columns else [""] * len(rows[0]), *shown, strict=True):
         is_of_numbers = all(map(NUMBERS.fullmatch, cells)) and any(map(str.strip, cells))
-        table.add_column(Text(heading), justify="right" if is_of_numbers else "left", overflow="fold")
+        is_of_words = not any(" " in cell for cell in (heading, *cells))  # which a narrow terminal would break
+        justify: Any = "right" if is_of_numbers else "left"
+        table.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=is_of_words)
     for row in shown:
         table.add_row(*map(Text, row))
-    if not console.is_terminal:
-        console.width = 10_000  # lines as long as the table needs
+    needed = console.measure(table, options=console.options.update(width=10_000))
+    # On a terminal, cells are wrapped between words only.
+    console.width = max(console.width, needed.minimum) if console.is_terminal else 10_000
     print_text(title)
     console.print(table)
 

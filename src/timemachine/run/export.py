@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from timemachine.config import Tokens
 from timemachine.kernels.decoding import Array, ArrayStep, Weights
-from timemachine.run.record import ENDED, EXPORT, LAST, OURS, read_summary
+from timemachine.run.record import ENDED, EXPORT, LAST, TRUSTED_CLASSES, read_summary
 from timemachine.sampling import Step
 from timemachine.vocab import Vocab
 
@@ -20,11 +20,25 @@ ACTIVATIONS: dict[str, Callable[[Array], object]] = {  # in place, with the valu
 }
 
 
-def load_step(run: Path) -> tuple[Step, Vocab] | None:
-    """Return a decoding step and the vocabulary of a run's export, or None if this takes `load.load_model`.
+def load_decoder(run: Path, model_class: type | None = None) -> tuple[Step, Vocab]:
+    """Return a decoding step and the vocabulary of a run. `model_class`: the class of the run if it is a user's.
 
-    It does for a checkpoint, an export that may be older than last.ckpt, a class that is not one of this project's, a
-    cell other than the RNN, weights of 16 bits, and for anything damaged, which `load_model` reports.
+    Raises SettingError if the run cannot be read.
+    """
+    if model_class is None and (loaded := load_step(run)):
+        return loaded
+    from timemachine.decoding import step_of  # deferred: import torch and Lightning
+    from timemachine.run.load import load_model
+
+    model, vocab = load_model(run, model_class)
+    return step_of(model, vocab), vocab
+
+
+def load_step(run: Path) -> tuple[Step, Vocab] | None:
+    """Return a decoding step and the vocabulary of a run's export, or None where `load.load_model` is needed.
+
+    That is for a checkpoint, a stale export, a class or a cell without a step in NumPy, weights of 16 bits, and
+    anything damaged, which `load_model` reports.
     """
     path = run / EXPORT if run.is_dir() else run
     try:
@@ -32,7 +46,9 @@ def load_step(run: Path) -> tuple[Step, Vocab] | None:
             about = {name: json.loads(value) for name, value in file.metadata().items()}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         vocab, arguments = Vocab(about["tokens"], Tokens(about["kind"])), about["hyper_parameters"]
-        is_supported = about["class"] in OURS and arguments["cell"] == "rnn" and arguments["activation"] in ACTIVATIONS
+        is_supported = (
+            about["class"] in TRUSTED_CLASSES and arguments["cell"] == "rnn" and arguments["activation"] in ACTIVATIONS
+        )
         is_current = not (run / LAST).exists() or _is_of_the_end(run, about["summary"]["metrics"])
         if not (is_supported and is_current and _has_shapes(weights, arguments, len(vocab))):
             return None

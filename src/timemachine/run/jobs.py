@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 from timemachine.run.console import print_table, print_text, short
-from timemachine.run.record import ENDED, NOT_FINITE, flat, is_running, read_summary
+from timemachine.run.record import ENDED, NOT_FINITE, flat, is_running, metric_of, read_summary
 from timemachine.run.rows import final_numbers
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+METRIC = "val/perplexity"  # of runs that record no `optimized_metric`
 NUM_SHOWN = 6  # settings that the printed table shows
 FIRST_COLUMNS, LAST_COLUMNS = ["job", "status"], ["message", "folder"]
 SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
@@ -33,11 +35,13 @@ class Job:
     message: str | None = None
     exercise: str = ""  # "" if the job has no summary.json
     scale: str = "full"
+    overrides: list[str] = field(default_factory=list)  # of the command line
     settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
     metrics: dict[str, float] = field(default_factory=dict)
     parameters: int | None = None  # number of weights
     seconds: float = math.nan
     started: str = ""
+    machine: str = ""  # its cores
     probes: dict[str, Any] = field(default_factory=dict)  # name -> its measurements
     corpus: dict[str, Any] = field(default_factory=dict)  # of the text: its name, characters and symbols
 
@@ -47,22 +51,30 @@ class Job:
         return self.status in ENDED
 
 
-def load_jobs(folder: Path) -> list[Job]:
-    """Return the jobs of a sweep, in the order of their numbers. Raises SettingError for a folder without a job."""
+def load_jobs(folder: Path, prefix: str = "") -> list[Job]:
+    """Return the jobs of a sweep, in the order of their numbers, with `prefix` before their names.
+
+    Raises SettingError for a folder without a job.
+    """
     if not (places := job_folders(folder)):
         raise SettingError(f"{folder}: no run found; use a folder with runs, such as a sweep's or outputs/<date>")
-    jobs = [read_job(place, str(place.relative_to(folder))) for place in places]
-    if all(job.settings.get("data.seed") == job.settings.get("seed") for job in jobs):  # a copy, unless it was typed
+    jobs = [read_job(place, f"{prefix}{place.relative_to(folder)}") for place in places]
+    drop_copied_seeds(jobs)
+    return jobs
+
+
+def drop_copied_seeds(jobs: list[Job]) -> None:
+    """Remove `data.seed` from the settings of the jobs if it is a copy of `seed` in all of them: it was not typed."""
+    if all(job.settings.get("data.seed", job.settings.get("seed")) == job.settings.get("seed") for job in jobs):
         for job in jobs:
             job.settings.pop("data.seed", None)
-    return jobs
 
 
 def read_job(folder: Path, name: str = "") -> Job:
     """Return the job of a folder, with status `failed` if it has no summary.json or its process was killed."""
     try:
         summary = read_summary(folder)
-        summary["metrics"] = summary["metrics"] or final_numbers(folder)
+        summary["metrics"] = summary["metrics"] or final_numbers(folder, metric_of(summary))
     except SettingError as error:
         return Job(name=name, folder=folder, status="failed", message=str(error))
     if summary["status"] == "running" and not is_running(folder):
@@ -101,7 +113,8 @@ def table_of(jobs: list[Job]) -> "DataFrame":
     """Return the table in summary.csv: the rows of the jobs, without settings that do not vary."""
     from pandas import DataFrame
 
-    table = DataFrame(rows_of(jobs), dtype=object).drop(columns="scale")  # as objects: floats hold missing integers
+    rows = DataFrame(rows_of(jobs), dtype=object)  # as objects: floats hold missing integers
+    table = rows.drop(columns=["scale", "optimized_metric"], errors="ignore")
     ran, read = table[[bool(job.settings) for job in jobs]], table[[bool(job.corpus) for job in jobs]]
     settings = [name for name in table if is_setting(name)]
     settings = [name for name in settings if (read if name in SYMBOLS else ran)[name].map(repr).nunique() > 1]
@@ -137,10 +150,23 @@ def exercise_of(jobs: Iterable[Job]) -> str:
     return names.pop() if len(names) == 1 else "none"
 
 
-def print_jobs(table: "DataFrame") -> None:
-    """Print a line per job: status, perplexities, and the first varied settings; all are in summary.csv."""
+def metric_of_jobs(jobs: Iterable[Job]) -> str:
+    """Return the `optimized_metric` of the first job that records one."""
+    return next((str(job.settings["optimized_metric"]) for job in jobs if "optimized_metric" in job.settings), METRIC)
+
+
+def print_jobs(table: "DataFrame", jobs: list[Job]) -> None:
+    """Print a line per job, the lowest `optimized_metric` first, and the command that trains the best one alone.
+
+    A line has the status, perplexities, and the first varied settings; all are in summary.csv.
+    """
+    metric = metric_of_jobs(jobs)
+    ranks = [(job.status != "completed", job.metrics.get(metric, math.inf)) for job in jobs]
+    order = sorted(range(len(jobs)), key=ranks.__getitem__)
+    table, best = table.iloc[order], jobs[order[0]]
     settings = [name for name in table if is_setting(name)]
-    metrics = [name for name in ("train/perplexity", "val/perplexity", "test/perplexity") if name in table]
+    names = dict.fromkeys(["train/perplexity", "val/perplexity", "test/perplexity", metric])
+    metrics = [name for name in names if name in table]
     cells = table[["job", "status", *settings[:NUM_SHOWN], *metrics]].map(in_short)
     for name in metrics:
         cells[name] = table[name].astype(float).map(short)
@@ -148,6 +174,8 @@ def print_jobs(table: "DataFrame") -> None:
     print_table("perplexity of each job", columns, cells.to_numpy().tolist())
     if settings[NUM_SHOWN:]:
         print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
+    if len(jobs) > 1 and best.overrides and metric in best.metrics:
+        print_text(f"best          job {best.name}: {shlex.join(['python', 'train.py', *best.overrides])}")
 
 
 def _measurements(name: str, measured: Any) -> Iterable[tuple[str, Any]]:

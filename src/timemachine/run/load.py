@@ -18,9 +18,9 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.checkpoints import name_of
+from timemachine.run.checkpoints import name_of, unreadable
 from timemachine.run.files import write_whole
-from timemachine.run.record import EXPORT, LAST, OURS, parse_summary, read_summary, with_arguments
+from timemachine.run.record import EXPORT, LAST, TRUSTED_CLASSES, parse_summary, read_summary, with_arguments
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
 
@@ -51,16 +51,11 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
     if it is not one of this project's. Raises SettingError if nothing can be read, and for another class.
     """
     path = Path(run)
-    try:
-        paths = [place for name in (EXPORT, LAST) if (place := path / name).exists()] if path.is_dir() else [path]
-        content = max(map(_read, paths or [path / EXPORT]), key=lambda content: content["step"])
-        weights, vocab = content["state_dict"], Vocab(content["tokens"], Tokens(content["kind"]))
-        name, arguments = str(content["class"]), dict(content["hyper_parameters"])
-    except SettingError:
-        raise
-    except Exception as error:  # damaged bytes, or another program's file, raise anything
-        raise SettingError(f"{run}: not a run's folder, or damaged: {one_line(error, 200)}") from error
-    if model_class is None and name not in OURS:
+    paths = [place for name in (EXPORT, LAST) if (place := path / name).exists()] if path.is_dir() else [path]
+    if not paths:
+        raise SettingError(f"{run}: not a run's folder: it has neither {EXPORT} nor {LAST}")
+    _, weights, vocab, name, arguments = max(map(_read, paths), key=lambda content: content[0])
+    if model_class is None and name not in TRUSTED_CLASSES:
         rule = f"add model._target_={name} (in Python: model_class) if it is a subclass of RNNLMScratch"
         raise SettingError(f"{run}: its model is of the class {name}; {rule}")
     if model_class is not None and name_of(model_class) != name:
@@ -77,8 +72,21 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
     return model.eval(), vocab
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Return the step, the weights, the arguments, the class and the vocabulary in a checkpoint or an export."""
+def _read(path: Path) -> tuple[int, dict[str, Any], Vocab, str, dict[str, Any]]:
+    """Return the step, weights, vocabulary, class and arguments in a file. Raises SettingError if it is damaged."""
+    try:
+        content = _content(path)
+        vocab = Vocab(content["tokens"], Tokens(content["kind"]))
+        name, arguments = str(content["class"]), dict(content["hyper_parameters"])
+        return content["step"], content["state_dict"], vocab, name, arguments
+    except SettingError:
+        raise
+    except Exception as error:  # damaged bytes, or another program's file, raise anything
+        raise unreadable(path, error) from error
+
+
+def _content(path: Path) -> dict[str, Any]:
+    """Return the entries of a checkpoint or an export."""
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
             content = {name: json.loads(value) for name, value in file.metadata().items()}

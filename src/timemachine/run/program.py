@@ -1,47 +1,66 @@
-"""Shared by the programs: errors in one line, resolvers of conf/, the folder of a run."""
+"""Shared by the programs: errors of settings, the functions of conf/, the folder of a run."""
 
 import functools
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from timemachine.config import DATA, TRAINER, check, require
-from timemachine.errors import SettingError, cause_of, is_about_settings
-from timemachine.run.console import error_line, replace_unencodable
-from timemachine.run.record import ENDED, EXPORT, OURS, Record, read_summary, was_interrupted
+from timemachine.config import DATA, TRAINER, check, format_value, require
+from timemachine.errors import SettingError, UserError, unwrapped
+from timemachine.run.arguments import check_types
+from timemachine.run.console import error_line
+from timemachine.run.jobs import job_folders
+from timemachine.run.record import (
+    ENDED,
+    EXPORT,
+    LAST,
+    MACHINE_SETTINGS,
+    TRUSTED_CLASSES,
+    Record,
+    is_first_process,
+    read_summary,
+    was_interrupted,
+)
+from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent
 
+OF_A_RUN = ("summary.json", EXPORT, LAST)
 GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
-# Settings of `trainer` that depend on the machine: a resumed run takes them from the command line. With a
-# `model_registry` Lightning uploads checkpoints.
-OF_THE_MACHINE = {"accelerator", "strategy", "devices", "num_nodes", "plugins", "profiler", "model_registry"}
+# Arguments that train.py passes itself: a value in conf/ or on the command line would be ignored.
+PASSED = {
+    "model": {"vocab_size": "data"},
+    "trainer": {"logger": "logger", "callbacks": "callbacks", "default_root_dir": "hydra.run.dir"},
+}
 
 
-def errors_in_one_line(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
-    """Decorate the function of `hydra.main`: an error about a setting is one line, with exit status 1.
+def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
+    """Decorate the function of `hydra.main`: a `UserError` is one line, with exit status 1.
 
-    Others, such as a mistake in a custom class, keep their traceback. After Ctrl-C the exit status is 130. Errors of a
-    sweep's jobs are left to `run.sweep.Sweep`.
+    All others, such as a mistake in a custom class, are left to Hydra, which prints a short traceback. After Ctrl-C the
+    exit status is 130. Errors of a sweep's jobs are left to `run.sweep.Sweep`.
     """
+    end_quietly()
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
-        replace_unencodable()
         try:
             return main(cfg)
         except (KeyboardInterrupt, SystemExit) as error:
             if was_interrupted(error):
-                sys.exit(130)  # as a shell does
+                sys.exit(TERMINATED if error.args == (TERMINATED,) else INTERRUPTED)
             raise
         except Exception as error:
-            cause = cause_of(error)
-            if is_about_settings(cause) and not is_job():
+            cause = unwrapped(error)
+            if isinstance(cause, UserError) and not is_job():
                 sys.exit(error_line(cause))
             raise cause from None
 
@@ -68,17 +87,58 @@ def open_run(cfg: DictConfig) -> Record:
     folder, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
     if cfg.resume is not None:
         take_recorded(cfg, read_summary(folder)["settings"], overrides)
+    if not is_first_process():
+        end_with_parent()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
+    ignored = {"resume", *typed_overlays(hydra_cfg)}  # by a resumed run
+    typed = [*places_of_settings(hydra_cfg), *(each for each in overrides if name_of(each) not in ignored)]
+    searches = is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper")
+    about = {"overrides": overrides} | choices
+    return Record(folder, settings, is_job=is_job(), searches=searches, typed=typed, files=hydra_files(cfg), **about)
+
+
+def name_of(override: str) -> str:
+    """Return the name of the setting or the group in an override such as `+model.lr=1`."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def typed_overlays(hydra_cfg: Any) -> list[str]:
+    """Return the typed groups that change settings of other groups, such as `recipe`: a resumed run ignores them."""
+    groups = {str(group) for group in hydra_cfg.runtime.choices} - {*GROUPS, "callbacks", "logger"}
+    return [name for name in map(name_of, hydra_cfg.overrides.task) if name in groups and not name.startswith("hydra")]
+
+
+def hydra_files(cfg: DictConfig) -> dict[str, str]:
+    """Return the three files of `.hydra/`, by their paths.
+
+    Hydra writes them before it calls the program (`hydra.output_subdir`), so that a command that is rejected would
+    replace the files of the run whose folder it names.
+    """
+    hydra_cfg = HydraConfig.get()
+    contents = {"config": cfg, "hydra": OmegaConf.create({"hydra": hydra_cfg}), "overrides": hydra_cfg.overrides.task}
+    return {f".hydra/{name}.yaml": OmegaConf.to_yaml(content) for name, content in contents.items()}
+
+
+def check_settings(settings: dict[str, Any]) -> None:
+    """Check the settings of a run; first those whose check imports nothing slow. Raises SettingError."""
+    hydra_cfg = HydraConfig.get()
+    added = {name_of(override) for override in hydra_cfg.overrides.task if override.startswith("+")}
+    for name in sorted(added - {str(group) for group in hydra_cfg.runtime.choices}):
+        require("." in name, name, settings.get(name), "no such setting; conf/train.yaml has them")
+    for group, names in PASSED.items():
+        for name in names.keys() & settings[group].keys():
+            rule = f"train.py passes this argument itself; use {names[name]}"
+            raise SettingError(f"{group}.{name}={format_value(settings[group][name])}: {rule}")
     check(settings, {"seed": DATA["seed"]})
-    check(settings["trainer"], TRAINER, "trainer.")
+    numbers = {name: value for name, value in settings["trainer"].items() if isinstance(value, int | float)}
+    check(numbers, TRAINER, "trainer.")  # values of other types: `check_types`
     tags = settings.get("tags", [])
     are_words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
     require(are_words, "tags", tags, "must be a list of words", "[baseline,wide]")
-    choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
-    typed = [*places_of_settings(hydra_cfg), *overrides]
-    return Record(folder, settings, is_job=is_job(), typed=typed, overrides=overrides, **choices)
+    check_types(settings)
 
 
 def places_of_settings(hydra_cfg: Any) -> list[str]:
@@ -106,10 +166,11 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
         for group in [group for group in GROUPS if group == "trainer" or group not in typed]:
             plain = {name: value for name, value in recorded[group].items() if _is_plain(value)}
             target = plain.pop("_target_", None)
-            if target in OURS and f"{group}._target_" not in typed:
+            if target in TRUSTED_CLASSES and f"{group}._target_" not in typed:
                 cfg[group] = {"_target_": target} | plain
             else:  # a class from the command line or conf/: only arguments that do not depend on the machine
-                cfg[group].update({name: plain[name] for name in plain.keys() & cfg[group].keys() - OF_THE_MACHINE})
+                names = {name for name in plain if not MACHINE_SETTINGS.fullmatch(f"{group}.{name}")}
+                cfg[group].update({name: plain[name] for name in names & cfg[group].keys()})
         for name, value in again.items():
             OmegaConf.update(cfg, name, value)
     for group in ("model", "data"):
@@ -125,12 +186,22 @@ def _is_plain(value: Any) -> bool:
     return all(isinstance(each, str | int | float | None) and "${" not in str(each) for each in values)
 
 
-def find_run(run: str) -> Path:
-    """Return the path of a run; for `latest`, the newest below outputs/. Raises SettingError if it does not exist."""
+def class_of(target: Any) -> type | None:
+    """Return the class of `model._target_` for a program that loads a run, None for null. Raises SettingError."""
+    require(target is None or isinstance(target, str), "model._target_", target, "must be the name of a class")
+    return get_class(target) if target else None
+
+
+def find_runs(run: str) -> list[Path]:
+    """Return the path of a run, or of each job of a sweep that has weights; for `latest`, the newest below outputs/.
+
+    Raises SettingError if it does not exist.
+    """
     path = newest_run() if run == "latest" and not Path(run).exists() else Path(run)
     if path is None or not path.exists():
         raise SettingError(f"run={run}: not found; use the folder that train.py printed at its end")
-    return path
+    jobs = job_folders(path) if path.is_dir() and not any((path / name).exists() for name in OF_A_RUN) else []
+    return [job for job in jobs if any((job / name).exists() for name in (EXPORT, LAST))] or [path]
 
 
 def newest_run(is_open: bool = False) -> Path | None:
@@ -162,8 +233,10 @@ def _run_folder(resume: str | None, new: str) -> str:
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
         return f"outputs/slurm-{os.environ['SLURM_JOB_ID']}-{os.environ['SLURM_STEP_ID']}"
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        number = os.environ["TORCHELASTIC_RUN_ID"]  # torchrun's --rdzv-id
-        return f"outputs/torchrun-{os.getppid() if number == 'none' else number}"
+        if (name := os.environ["TORCHELASTIC_RUN_ID"]) == "none":  # without torchrun's --rdzv-id
+            started = psutil.Process(os.getppid()).create_time()  # of torchrun: its process ids repeat
+            name = f"{time.strftime('%Y-%m-%d_%H-%M-%S', time.localtime(started))}-{os.getppid()}"
+        return f"outputs/torchrun-{name}"
     return new
 
 

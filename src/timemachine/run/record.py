@@ -7,6 +7,7 @@ import functools
 import json
 import math
 import os
+import platform
 import re
 import shlex
 import subprocess
@@ -20,30 +21,32 @@ from typing import Any, Self
 from filelock import FileLock, Timeout
 
 from timemachine.config import DATA, REPOSITORY, format_value
-from timemachine.errors import Diverged, SettingError, cause_of, is_about_settings, one_line
+from timemachine.errors import Diverged, SettingError, UserError, one_line, unwrapped
 from timemachine.run.files import relative_path, write_whole
+from timemachine.run.signals import TERMINATED
 
 ENDED = ("completed", "diverged")
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
 LAST, EXPORT = "checkpoints/last.ckpt", "model.safetensors"
 LOCK = ".lock"  # in a run's folder; the system releases it when the process ends, even if it is killed
+LOCK_SECONDS = 1  # to wait for it: `is_running` takes it for a moment
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 # Classes that a run's folder may name: no other name in a folder is imported.
-OURS = (
+TRUSTED_CLASSES = (
     "timemachine.language_model.RNNLMScratch",
     "timemachine.kernels.language_model.FusedRNNLM",
     "timemachine.regularized.language_model.RegularizedRNNLM",
     "timemachine.datamodule.TimeMachine",
     "timemachine.regularized.teacher.TaughtTimeMachine",
 )
-# Settings that make two runs the same experiment, except where the text lies (its hash is compared) and which kernel
-# computes the gradients.
+# Settings that make two runs the same experiment.
 IDENTITY = ("seed", "init_from", "probes", "model", "data")
 FIRST = ("started", "overrides", "seconds", "parent")  # of a resumed run: from its first session
-MAY_DIFFER = ("data.corpus", "data.search_dirs", "model.backward")
-# Settings that depend on the machine: where a run computes and where its files lie.
-OF_THE_MACHINE = re.compile(
-    r"trainer\.(accelerator|strategy|devices|num_nodes|plugins|profiler).*|callbacks\..*(folder|dirpath)"
+# Settings that depend on the machine: where the text lies (its hash is compared), which code computes the gradients,
+# where a run computes and where its files lie. With a `model_registry`, Lightning uploads checkpoints.
+MACHINE_SETTINGS = re.compile(
+    r"data\.(corpus|search_dirs)|model\.backward|callbacks\..*(folder|dirpath)"
+    r"|trainer\.(accelerator|strategy|devices|num_nodes|plugins|profiler|model_registry)(\..*)?"
 )
 
 
@@ -53,16 +56,19 @@ class Record:
     Entering locks the folder, so that one process trains in it, and reads an earlier session's summary as `before`.
     Leaving writes the status: `completed` or `diverged` as `update` has set it, otherwise `diverged`, `failed` or
     `interrupted`, by the exception, which propagates. Until `begin`, an earlier session's summary is not changed. Only
-    the first process of a run writes. `typed`: the words of the command line, to print how to resume. `about`: entries
-    of a new summary, such as `overrides`.
+    the first process of a run writes. `typed`: the words of the command line, to print how to resume. `files`: contents
+    of further files, by their paths in the folder, which `begin` writes. `searches`: whether a sweeper minimises the
+    `objective`. `about`: entries of a new summary, such as `overrides`.
 
     Raises SettingError on entering, for a folder that is in use and for a damaged summary.json.
     """
 
     def __init__(
-        self, folder: Path, settings: dict[str, Any], *, is_job: bool = False, typed: Sequence[str] = (), **about: Any
-    ) -> None:
+        self, folder: Path, settings: dict[str, Any], *, is_job: bool = False, searches: bool = False,
+        typed: Sequence[str] = (), files: Mapping[str, str] | None = None, **about: Any,
+    ) -> None:  # fmt: skip
         self.folder, self.settings, self.is_job, self.typed = folder, settings, is_job, typed
+        self.files, self.searches = files or {}, searches
         self.writes = is_first_process()
         self.prints = self.writes and not is_job
         self.before: dict[str, Any] = {}
@@ -71,7 +77,7 @@ class Record:
         started = time.strftime("%Y-%m-%dT%H:%M:%S%z")
         self.summary: dict[str, Any] = {"status": "running", "message": None, "settings": settings, "metrics": {}}
         self.summary |= {"overrides": []} | about | {"started": started, "seconds": 0.0}
-        self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=0)
+        self._entered, self._lock = time.time(), FileLock(folder / LOCK, timeout=LOCK_SECONDS)
 
     def __enter__(self) -> Self:
         if self.writes:
@@ -104,15 +110,23 @@ class Record:
 
     @property
     def objective(self) -> float:
-        """The final validation perplexity, inf unless the run has completed: a search would stop at NaN."""
-        return objective(self.summary)
+        """The final value of `optimized_metric`, as `objective` returns it.
+
+        Raises SettingError if a search needs it and the run has not measured it.
+        """
+        value = objective(self.summary)
+        name, measured = metric_of(self.summary), self.summary["metrics"]
+        if self.searches and self.summary["status"] == "completed" and name not in measured:
+            rule = f"not measured in the last epoch, which has {', '.join(sorted(measured)) or 'no metric'}"
+            raise SettingError(f"optimized_metric={name}: {rule}; use one of these")
+        return value
 
     def require_same(self, *groups: str) -> None:
         """Raise SettingError for a setting of these groups whose value is not the recorded one."""
         recorded, now = (flat({name: _finite(settings.get(name)) for name in groups}) for settings in self._both())
         for name in now | recorded:
             before, typed = recorded.get(name), now.get(name)
-            if before != typed and name not in MAY_DIFFER and not OF_THE_MACHINE.fullmatch(name):
+            if before != typed and not MACHINE_SETTINGS.fullmatch(name):
                 rule = f"the run in {relative_path(self.folder)} has {name}={format_value(before)}"
                 raise SettingError(f"{name}={format_value(typed)}: {rule}; use this value, or another folder")
 
@@ -120,19 +134,25 @@ class Record:
         return self.before.get("settings", {}), self.settings
 
     def begin(self, model: Any, data: Any) -> None:
-        """Record the text and the size of the model, with status `running`.
+        """Record the text and the size of the model, with status `running`, and write `files`.
 
-        The summary of a resumed run keeps its first start and overrides, and lists changed settings of the trainer with
-        the epoch after which they apply.
+        Not earlier: a command that is rejected must not change the folder of another run. The summary of a resumed run
+        keeps its first start and overrides, and lists the epochs after which it was resumed. Arguments that a callback
+        has changed, such as Lightning's LearningRateFinder, are recorded as the model and the data have them.
         """
         if epoch := self.completed_epochs:
-            before, now = (flat({"trainer": settings.get("trainer", {})}) for settings in self._both())
-            changes = {name: value for name, value in now.items() if before.get(name) != value}
-            session = {"epoch": epoch, "started": self.summary["started"], "changes": changes}
+            session = {"epoch": epoch, "started": self.summary["started"]}
             first = {name: self.before[name] for name in FIRST if name in self.before}
             self.summary |= first | {"resumed": [*self.before.get("resumed", []), session]}
+        for group, arguments in (("model", model.hparams), ("data", data.hparams)):
+            numbers = {name: value for name, value in arguments.items() if isinstance(value, int | float)}
+            self.settings[group] |= {name: numbers[name] for name in numbers.keys() & self.settings[group].keys()}
+        for name, content in self.files.items() if self.writes else ():
+            (self.folder / name).parent.mkdir(exist_ok=True)
+            write_whole(self.folder / name, content.encode())
         parameters, text = sum(p.numel() for p in model.parameters()), _text_of(data, self.settings["data"])
-        self.update(parameters=parameters, corpus=text, versions=_versions(), git=_git_revision())
+        machine = f"{os.cpu_count()} cores, {platform.machine()}"
+        self.update(parameters=parameters, corpus=text, versions=_versions(), git=_git_revision(), machine=machine)
 
     def update(self, **entries: Any) -> None:
         """Add entries and write summary.json, whole or not at all."""
@@ -156,25 +176,32 @@ class Record:
             print(f"resume with   {shlex.join(command)}", flush=True)
 
 
+def metric_of(summary: Mapping[str, Any]) -> str:
+    """Return the name of the metric that a search minimises."""
+    return str(summary["settings"].get("optimized_metric", "val/perplexity"))
+
+
 def objective(summary: Mapping[str, Any]) -> float:
-    """Return the final validation perplexity of a summary, inf unless the run has completed."""
-    is_completed = summary["status"] == "completed"
-    return float(summary["metrics"].get("val/perplexity", math.inf)) if is_completed else math.inf
+    """Return the final value of `optimized_metric`, inf unless the run has completed: a search would stop at NaN."""
+    value = (
+        float(summary["metrics"].get(metric_of(summary), math.inf)) if summary["status"] == "completed" else math.inf
+    )
+    return math.inf if math.isnan(value) else value
 
 
 def status_and_message(error: BaseException) -> dict[str, str]:
     """Return the status and the message of a run that ended with an exception."""
     if was_interrupted(error):
         return {"status": "interrupted", "message": "interrupted"}
-    error = cause_of(error)
-    message = one_line(error) if is_about_settings(error) else f"{type(error).__name__}: {one_line(error)}"
+    error = unwrapped(error)
+    message = one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
     return {"status": "diverged" if isinstance(error, Diverged) else "failed", "message": message}
 
 
 def was_interrupted(error: BaseException | None) -> bool:
     """Return whether Ctrl-C or SIGTERM has caused an exception: Lightning makes a SystemExit of KeyboardInterrupt."""
     return isinstance(error, KeyboardInterrupt) or (
-        isinstance(error, SystemExit) and isinstance(error.__context__, KeyboardInterrupt)
+        isinstance(error, SystemExit) and (error.code == TERMINATED or isinstance(error.__context__, KeyboardInterrupt))
     )
 
 

@@ -6,16 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import UserError
+from timemachine.errors import REMEDY, UserError
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.console import print_table, print_text, short
 from timemachine.run.files import relative_path, write_figure, write_whole
 from timemachine.run.load import export_model
 from timemachine.run.progress import continuation
-from timemachine.run.record import EXPORT, Record, with_arguments
+from timemachine.run.record import EXPORT, Record, metric_of, with_arguments
 from timemachine.run.rows import final_numbers, read_numbers
 from timemachine.weights_and_biases import upload_line
 
+WORSE = 1.05  # by how much the last epoch may be worse than the best one without a word
 COUNTED = ("epoch", "step", "val_step", "best_epoch", "num_steps_done", "chars_per_second", "lr")  # no scores
 
 
@@ -35,11 +36,11 @@ def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: 
     model, data = trainer.lightning_module, trainer.datamodule
     if not run.has_begun:  # a resumed run that had nothing left to train
         run.begin(model, data)
-    metrics = final_numbers(run.folder)
+    metrics = final_numbers(run.folder, metric_of(run.summary))
     if metrics.get("step") != logged["step"]:
         metrics = {name: value if name in ("epoch", "step") else float(value) for name, value in logged.items()}
     guessing = run.summary["corpus"].get("vocabulary", math.inf)
-    status, message = outcome(metrics, guessing)
+    status, message = outcome(metrics, guessing, metric_of(run.summary))
     kernel = getattr(model, "trained_with", run.before.get("kernel", "autograd"))  # nothing may have been left to train
     run.update(metrics=metrics, kernel=kernel)  # before the probes, which may take minutes or fail
     measured = {name: probe.measure(model, data) for name, probe in probes.items()}
@@ -70,19 +71,26 @@ def write_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes: 
         raise UserError(message)  # after the results: exit status 1
 
 
-def outcome(metrics: Mapping[str, float], guessing: int) -> tuple[str, str | None]:
-    """Return the status and the message of a run that trained to its end. `guessing`: the perplexity of guessing."""
+def outcome(metrics: Mapping[str, float], guessing: int, metric: str) -> tuple[str, str | None]:
+    """Return the status and the message of a run that trained to its end.
+
+    `guessing`: the perplexity of guessing. `metric`: the run's `optimized_metric`.
+    """
     if (val := metrics.get("val/perplexity", 0.0)) > guessing:
-        rule = f"worse than guessing among {guessing}; use a smaller model.lr or model.sigma, or fewer epochs"
+        rule = f"worse than guessing among {guessing}; {REMEDY}, or fewer epochs"
         return "diverged", f"diverged: ends with a validation perplexity of {val:.4g}, {rule}"
     if not math.isfinite(metrics.get("train/perplexity", 0.0)):
-        return "diverged", "diverged: the training perplexity is not finite; use a smaller model.lr or model.sigma"
-    missing = [name for name in ("train/perplexity", "val/perplexity") if name not in metrics]
+        return "diverged", f"diverged: the training perplexity is not finite; {REMEDY}"
+    names = ("train/perplexity", metric) if metric == "val/perplexity" else (metric,)  # a custom model has others
+    missing = [name for name in names if name not in metrics]
     return "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None
 
 
-def write_curves(folder: Path, summary: Mapping[str, Any]) -> None:
-    """Write perplexity.png: both perplexities over epochs, as in the book. No file if none was measured."""
+def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", width: float | None = None) -> None:
+    """Write perplexity.png, or svg or pdf: both perplexities over epochs, as in the book.
+
+    `width`: in inches. No file if no perplexity was measured.
+    """
     from matplotlib.figure import Figure
 
     from timemachine.run.curves import draw_curves
@@ -105,18 +113,22 @@ def write_curves(folder: Path, summary: Mapping[str, Any]) -> None:
     if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
         axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
     axes.set_title(summary["corpus"].get("title"))
-    axes.legend(loc="lower left")  # free space, since no perplexity is below 1
-    write_figure(folder / "perplexity.png", figure)
+    # Free space on a linear axis, since no perplexity is below 1.
+    axes.legend(loc="lower left" if axes.get_yscale() == "linear" else "best")
+    write_figure(folder / f"perplexity.{form}", figure, width)
 
 
 def print_results(summary: Mapping[str, Any]) -> None:
     """Print the table of a run's results, and its message."""
     metrics, epoch = summary["metrics"], f"epoch {summary['metrics'].get('epoch', 0)}"
-    names = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
+    metric, names = metric_of(summary), ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
     shown = [name for name in names if name in metrics] or [name for name in metrics if name not in COUNTED]
     rows = [(name, short(metrics[name]), epoch) for name in shown]  # a custom model may log other names
-    if "best_val/perplexity" in metrics:
-        rows.append(("best val/perplexity", short(metrics["best_val/perplexity"]), f"epoch {metrics['best_epoch']}"))
+    if f"best_{metric}" in metrics:
+        rows.append((f"best {metric}", short(metrics[f"best_{metric}"]), f"epoch {metrics['best_epoch']}"))
+        if metrics.get(metric, 0) > WORSE * metrics[f"best_{metric}"]:
+            better = "end earlier with callbacks=early_stopping, or use run=<folder>/checkpoints/best.ckpt"
+            rows.append(("", "", f"the last epoch is worse: {better}"))
     if "clipped_steps" in metrics:
         clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
         rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))

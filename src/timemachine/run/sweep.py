@@ -3,11 +3,13 @@
 Uses the private `JobReturn._return_value` of Hydra (tested with 1.3.8): the public property raises a job's exception.
 """
 
+import atexit
 import math
 import subprocess
 import sys
 import time
 import traceback
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from timemachine.config import REPOSITORY
-from timemachine.errors import SettingError, is_about_settings, one_line
+from timemachine.errors import SettingError, UserError, one_line
 from timemachine.run.console import error_line, print_text, short
 from timemachine.run.files import relative_path
 from timemachine.run.jobs import load_jobs, read_job
-from timemachine.run.program import is_job, places_of_settings
-from timemachine.run.record import is_running, objective, read_summary, status_and_message
+from timemachine.run.program import is_job, places_of_settings, typed_overlays
+from timemachine.run.record import LAST, is_running, objective, read_summary, status_and_message
+from timemachine.run.signals import end_orderly
 from timemachine.weights_and_biases import upload_line
 
 
@@ -36,24 +39,23 @@ class Sweep(Callback):
     """
 
     def __init__(self) -> None:
+        self.again = ""  # how to resume the sweep
         self.num_jobs, self.started = 0, 0.0  # 0 if unknown; the time of the sweep's start
         self.varied: set[str] = set()
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that a run to resume is there, before Hydra creates a folder of that name."""
         if config.resume is not None:
-            folder = Path(config.hydra.run.dir)
-            if config.resume == "latest" and not folder.exists():
-                sys.exit("error: resume=latest: no run below outputs/ has a checkpoint and has not ended")
-            if config.resume != "latest" and folder.resolve() != Path(config.resume).resolve():
-                sys.exit(f"error: resume={config.resume}: hydra.run.dir={folder} is another folder; use one of them")
             try:
-                read_summary(folder)
+                _require_resumable(str(config.resume), Path(config.hydra.run.dir), typed_overlays(config.hydra))
             except SettingError as error:
-                sys.exit(error_line(f"resume={config.resume}: {error}"))
+                sys.exit(error_line(error))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, and print how to resume the sweep."""
+        if config.resume is not None:
+            rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
+            sys.exit(error_line(f"resume={config.resume}: {rule}"))
         sweeper = config.hydra.sweeper
         params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
         parsed = OverridesParser.create().parse_overrides([*params.values(), *config.hydra.overrides.task])
@@ -67,7 +69,9 @@ class Sweep(Callback):
             sweeps = (each for each in choices.values() if each.is_sweep_override())
             self.num_jobs = math.prod(len(list(each.sweep_iterator())) for each in sweeps)
         count = f"{self.num_jobs} jobs; " if self.num_jobs else ""
-        print(f"sweep  {count}resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}", flush=True)
+        self.again = f"resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}"
+        print(f"sweep  {count}{self.again}", flush=True)
+        end_orderly(self._print_how_to_resume)
         self.started = time.time()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
@@ -81,25 +85,30 @@ class Sweep(Callback):
         if error and ((job.has_ended and not _describes(job.status, error)) or is_running(folder)):
             # Rejected: the folder has another job. Printed here, since Hydra 1.4 still calls `on_multirun_end`.
             print(error_line(error), file=sys.stderr, flush=True)
+            atexit.unregister(self._print_how_to_resume)
             sys.exit(1)
-        if error and not is_about_settings(error):
+        if error and not isinstance(error, UserError):
             traceback.print_exception(error)
         if is_child:
             sys.exit(int(not job.has_ended))
         number, varied = config.hydra.job.num + 1, [name for name in config.hydra.overrides.task if self._varies(name)]
         message = one_line(error or job.message or "")
-        val = message if not job.has_ended else f"validation {short(job.metrics.get('val/perplexity', math.nan))}"
+        metric = str(config.optimized_metric)
+        value = f"{metric} {short(job.metrics.get(metric, math.nan))}" if job.has_ended else message
         of = left = ""
         if self.num_jobs:
             # Jobs start in this order, so about `number` of them have ended. Hydra checks the settings of all jobs,
-            # which takes minutes for a thousand, before it starts the first one, which writes this folder.
-            first = Path(config.hydra.sweep.dir, "0", ".hydra")
-            started = max(self.started, first.stat().st_mtime) if first.exists() else self.started
+            # which takes minutes for a thousand, before it starts the first one.
+            first = read_job(Path(config.hydra.sweep.dir, "0")).started
+            started = max(self.started, datetime.fromisoformat(first).timestamp() if first else 0)
             minutes = (time.time() - started) / 60 / number * (self.num_jobs - number)
-            of, left = f" of {self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
-        print_text(f"job {number:>3}{of}  {job.status:9}  {' '.join(varied)}  {val}".rstrip() + left)
+            of, left = f"  {number}/{self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
+        print_text(f"job {number - 1:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
         if error:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
+
+    def _print_how_to_resume(self) -> None:
+        print(f"sweep  interrupted; {self.again}", flush=True)
 
     def _varies(self, override: str) -> bool:
         return override.lstrip("+~").partition("=")[0] in self.varied
@@ -108,6 +117,7 @@ class Sweep(Callback):
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
         from timemachine.exercises.report import write_results
 
+        atexit.unregister(self._print_how_to_resume)
         folder, exercise = Path(config.hydra.sweep.dir), str(config.hydra.runtime.choices.get("exercise"))
         try:
             jobs = load_jobs(folder)
@@ -122,6 +132,23 @@ class Sweep(Callback):
         if failed := [job.name for job in jobs if not job.has_ended]:
             table = relative_path(folder / "summary.csv")
             sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}): see {table}")
+
+
+def _require_resumable(run: str, folder: Path, overlays: list[str]) -> None:
+    """Raise SettingError unless `resume=run` names a run with a checkpoint, and no typed group would be ignored."""
+    if run == "latest" and not folder.exists():
+        raise SettingError("resume=latest: no run below outputs/ has a checkpoint and has not ended")
+    if run != "latest" and folder.resolve() != Path(run).resolve():
+        raise SettingError(f"resume={run}: hydra.run.dir={folder} is another folder; use one of them")
+    if overlays:
+        rule = "not with resume=, which takes the recorded settings; type single settings, such as trainer.max_epochs"
+        raise SettingError(f"{', '.join(overlays)}: {rule}")
+    try:
+        read_summary(folder)
+    except SettingError as error:
+        raise SettingError(f"resume={run}: {error}") from error
+    if not (folder / LAST).exists():
+        raise SettingError(f"resume={run}: nothing to resume, since there is no {LAST}; start the run again")
 
 
 def _require_known(exercise: str, others: set[str]) -> None:
@@ -163,7 +190,7 @@ def run_in_child() -> float:
         sys.exit(1)  # rejected; the child has said so
     if not job.has_ended:
         raise SettingError(job.message or "failed")
-    return objective({"status": job.status, "metrics": job.metrics})
+    return objective(read_summary(folder))
 
 
 def _quoted(path: object) -> str:

@@ -39,16 +39,17 @@ class Tables(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows after the checkpoint of a resumed run, and the test metrics, which come again.
 
-        Raises SettingError for a table that ends before the checkpoint.
+        Raises SettingError for a table that is missing, or ends before the checkpoint: the best validation and the
+        clipped steps in the summary come from the tables.
         """
         self.last_step = trainer.global_step
         for path in (self.steps_csv, self.metrics_csv):
-            if trainer.is_global_zero and path.exists():
+            if trainer.is_global_zero and (path.exists() or self.last_step):
                 rows = [row for row in read(path) if row.get("step", "").isdecimal()]
                 rows = [row for row in rows if int(row["step"]) <= self.last_step]
                 if self.last_step and (not rows or int(rows[-1]["step"]) < self.last_step):
-                    reason = f"does not reach step {self.last_step} of the checkpoint; restore it, or remove it"
-                    raise SettingError(f"{path}: {reason}")
+                    reason = f"lacks rows up to step {self.last_step} of the checkpoint"
+                    raise SettingError(f"{path}: {reason}; restore it, or start another run")
                 rows = [{name: "" if name.startswith("test/") else row[name] for name in row} for row in rows]
                 write_rows(path, COLUMNS[path.name], rows)
 
@@ -71,8 +72,9 @@ class Tables(Callback):
         self.losses.append(outputs["loss"].detach() if outputs else torch.full_like(self.loss, math.nan))
         if trainer.global_step != self.last_step:  # unchanged after all but the last of accumulated batches
             self._add_step(trainer.global_step, pl_module)
-        if isinstance(batch, tuple | list) and isinstance(batch[-1], Tensor):  # others than (X, Y) are not counted
-            self.num_targets += batch[-1].numel() * trainer.world_size
+        # (X, Y), or (X, Y, a teacher's distributions). Batches of another form are not counted.
+        if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[1], Tensor):
+            self.num_targets += batch[1].numel() * trainer.world_size
         self.seconds = perf_counter() - self.began
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -3,10 +3,11 @@
 import hashlib
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
-from string import ascii_letters
+from string import ascii_letters, whitespace
 
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
@@ -14,6 +15,7 @@ from timemachine.texts import Book
 
 PIECE = 1 << 22  # bytes
 _BORDER = re.compile(rb"[ \n]")
+_KEPT = (ascii_letters + whitespace).encode()
 _LETTERS_ELSE_SPACE = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters else ord(" ") for code in range(256))
 
 
@@ -114,25 +116,46 @@ def with_line_feeds(text: bytes) -> bytes:
     return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def append_normalised(characters: bytearray, path: Path, pieces: Iterable[bytes], tokens: Tokens) -> int:
-    """Append the normalised pieces of a file, in UTF-8, to the text of the files before it; return their size.
+def append_normalised(
+    characters: bytearray, path: Path, pieces: Iterable[bytes], tokens: Tokens
+) -> tuple[int, Counter[str]]:
+    """Append the normalised pieces of a file, in UTF-8, to the text of the files before it.
 
-    Raises SettingError with the file's path if it is not a text, or contains only white space.
+    Returns the size of the pieces and, for letters, `count_replaced` of them. Raises SettingError with the file's path
+    if it is not a text, or contains only white space.
     """
-    size, is_empty = 0, True
+    size, is_empty, replaced = 0, True, Counter[str]()
     if characters:
         _append(characters, normalise(b"\n", tokens), tokens)
     for piece in pieces:
         text = _normalise_piece(path, piece, tokens)
         _append(characters, text, tokens)
         size += len(piece)
+        replaced += count_replaced(piece) if tokens is Tokens.letters else Counter()
         is_empty = is_empty and not text.strip()
     if is_empty:
         reason = "contains no letter from A to Z; use another text, or train with data.tokens=characters"
         if tokens is not Tokens.letters:
             reason = "contains only white space; use another text"
         raise SettingError(f"data.corpus={path}: {reason}")
-    return size
+    return size, replaced
+
+
+def count_replaced(text: bytes) -> Counter[str]:
+    """Count the `digits`, `letters` outside A-Z and `other` characters, except white space, that become spaces.
+
+    The text is decoded as UTF-8 if valid, otherwise as Latin-1.
+    """
+    remainder = text.translate(None, _KEPT)  # a tenth of an English text
+    try:
+        characters = remainder.decode("utf-8")
+    except UnicodeDecodeError:
+        characters = remainder.decode("latin-1")
+    counts = Counter[str]()
+    for character, count in Counter(characters).items():
+        kind = "digits" if character.isdigit() else "letters" if character.isalpha() else "other"
+        counts[kind] += 0 if character.isspace() else count
+    return counts
 
 
 def _append(characters: bytearray, text: str, tokens: Tokens) -> None:

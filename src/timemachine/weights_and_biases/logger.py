@@ -10,6 +10,7 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import WandbLogger as LightningsLogger
 
+from timemachine.config import require
 from timemachine.errors import SettingError
 from timemachine.run.files import relative_path, write_whole
 from timemachine.run.record import is_first_process
@@ -19,12 +20,13 @@ KEPT = ("id", "project", "group", "name")  # in a run's wandb.json, so that a re
 
 
 class WandbLogger(LightningsLogger):
-    """Lightning's logger; offline without an API key, and with the same id, project, group and name when resumed.
+    """Lightning's logger; offline without an API key, and with the same id, group and name when resumed.
 
     Arguments take precedence over wandb.json in the run's folder, which takes precedence over W&B's variables. Entity,
-    mode and server never come from a folder. Epochs and steps count from 1, as in the tables. `changes`: the command
-    line's overrides, for the run's name. `arguments`: of Lightning's class and of `wandb.init`; None and [] are their
-    default. Raises SettingError for a damaged wandb.json.
+    project, mode and server never come from a folder, which may be somebody else's. Epochs and steps count from 1, as
+    in the tables. `changes`: the command line's overrides, for the run's name. `arguments`: of Lightning's class and of
+    `wandb.init`; None and [] are their default. Raises SettingError for a damaged wandb.json, for a run that is in
+    another project, and for a folder whose settings W&B would obey.
     """
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
@@ -36,8 +38,14 @@ class WandbLogger(LightningsLogger):
             raise SettingError(f"{relative_path(file)}: damaged; remove it to start another run in W&B") from error
         given: dict[str, Any] = {"id": secrets.token_hex(4), "project": variables("WANDB_PROJECT", PROJECT)}
         given |= {"name": variables("WANDB_NAME") or changes or "train", "group": variables("WANDB_RUN_GROUP")}
-        given |= {name: str(kept[name]) for name in KEPT if kept.get(name)}
+        given |= {name: str(kept[name]) for name in KEPT if kept.get(name) and name != "project"}
         given |= {name: value for name, value in arguments.items() if value not in (None, [])}
+        project, folder = kept.get("project"), relative_path(save_dir)
+        rule = f"the run in {folder} is in the project {project}; type logger.wandb.project={project}"
+        require(project in (None, given["project"]), "logger.wandb.project", given["project"], rule)
+        is_obeyed = Path(save_dir, "wandb/settings").exists() and Path(save_dir).resolve() == Path.cwd()
+        rule = f"W&B would obey {folder}/wandb/settings, which it reads from the working directory; use false"
+        require(not is_obeyed, "hydra.job.chdir", True, rule)
         without_seed = " ".join(override for override in changes.split() if not override.startswith("seed="))
         # Not by Lightning's `offline`: it sets a variable that `wandb.setup` has read by then.
         if offline or not (wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)):

@@ -1,0 +1,22 @@
+"""Runs side by side
+
+Any runs and sweeps, given to `python -m timemachine.report` together: their settings that differ, and their curves.
+"""
+
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
+from timemachine.exercises.drawing import panels
+from timemachine.exercises.generic import SETTINGS as SETTINGS
+from timemachine.exercises.generic import SETUP as SETUP
+from timemachine.exercises.generic import draw_curves
+from timemachine.exercises.generic import table as table
+
+CAPTION = "The metric that a search would minimise, over epochs."
+
+
+def figure(jobs: DataFrame) -> Figure:
+    """Draw the curve of each run on one axis."""
+    fig, ((axes,),) = panels(width=9, height=4.5)
+    draw_curves(fig, axes, jobs)
+    return fig

@@ -1,0 +1,43 @@
+"""How programs end: after Ctrl-C, after SIGTERM, and when the process that started them has ended."""
+
+import atexit
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit statuses, as of a shell
+POLL_SECONDS = 0.5
+
+
+def end_quietly() -> None:
+    """Exit with status 130 after Ctrl-C, without a traceback: also while Hydra composes the settings."""
+
+    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, KeyboardInterrupt):
+            sys.exit(INTERRUPTED)
+        sys.__excepthook__(kind, error, trace)
+
+    sys.excepthook = hook
+
+
+def end_orderly(last_words: Callable[[], None]) -> None:
+    """Let SIGTERM raise SystemExit, so that joblib ends its workers; call `last_words` when this process ends."""
+    atexit.register(last_words)
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+
+
+def end_with_parent() -> None:
+    """End this process when its parent has ended: otherwise it would wait for the first process for half an hour."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
