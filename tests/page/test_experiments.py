@@ -1,16 +1,20 @@
 """The commands that the page shows: each is valid, and gives the numbers of experiments.json."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.page.conftest import Open
 from tests.support.programs import Program
 from tests.test_readme import composed
-from timemachine.config import MODEL
+from timemachine.config import MODEL, REPOSITORY
 from timemachine.page import EXPERIMENTS
 from timemachine.run.record import read_summary
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 pytestmark = [
     pytest.mark.browser,
@@ -30,22 +34,31 @@ OTHERS = [  # settings that no experiment has
 ]
 
 
+@pytest.fixture
+def page(browser: "Browser") -> Iterator["Page"]:
+    """Open the published page, which has the whole novel."""
+    page = browser.new_page(reduced_motion="reduce")
+    page.goto((REPOSITORY / "sweeps/reference/book/page.html").as_uri())
+    yield page
+    page.close()
+
+
 def arguments(command: str) -> list[str]:
     return shlex.split(command)[2:]  # without python train.py
 
 
-def test_commands_compose(open_page: Open) -> None:
-    for commands in open_page("epochs").evaluate(COMMANDS, [*EXPERIMENTS, *OTHERS]):
+def test_commands_compose(page: "Page") -> None:
+    for commands in page.evaluate(COMMANDS, [*EXPERIMENTS, *OTHERS]):
         for command in commands:
             config = composed("train", arguments(command))
             assert config.data.num_train is not None
 
 
 @pytest.mark.slow
-def test_commands_give_the_numbers_of_the_page(open_page: Open, tmp_path: Path, novels: Path, program: Program) -> None:
+def test_commands_give_the_numbers_of_the_page(page: "Page", tmp_path: Path, novels: Path, program: Program) -> None:
     """Validation perplexities differ between kernels and machines: at a learning rate of 5 by some per cent."""
     wrong = []
-    for number, commands in enumerate(open_page("epochs").evaluate(COMMANDS, EXPERIMENTS)):
+    for number, commands in enumerate(page.evaluate(COMMANDS, EXPERIMENTS)):
         for place, command in enumerate(commands):
             folder, python = tmp_path / f"{number}-{place}", EXPERIMENTS[number]["python"][place]
             program(
