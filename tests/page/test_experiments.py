@@ -9,17 +9,14 @@ import pytest
 
 from tests.support.programs import Program
 from tests.test_readme import composed
-from timemachine.config import MODEL, REPOSITORY
+from timemachine.config import REPOSITORY
 from timemachine.page import EXPERIMENTS
 from timemachine.run.record import read_summary
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif("sigma_xh" not in MODEL, reason="model.sigma_xh and data.corpus=recall are not there yet"),
-]
+pytestmark = pytest.mark.browser
 
 COMMANDS = """experiments => experiments.map(experiment => {
     const { networks, data } = settingsOf(experiment);
