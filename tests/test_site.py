@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from tests.page.conftest import browser as browser
-from timemachine.config import REPOSITORY
+from timemachine.config import DATA, MODEL, REPOSITORY
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -69,6 +69,21 @@ def test_nothing_loads_from_elsewhere(pages: dict[Path, Links]) -> None:
     elsewhere = [address for page in pages.values() for address in page.loaded if "//" in address]
     styles = "\n".join(path.read_text(encoding="utf-8") for path in SITE.rglob("*.css"))
     assert elsewhere + re.findall(r"""(?:url\(|@import )["']?(?:https?:)?//[^)]*""", styles) == []
+
+
+def test_all_settings_and_classes_are_listed(pages: dict[Path, Links]) -> None:
+    settings = (SITE / "conf/README.html").read_text(encoding="utf-8")
+    names = {f"{group}.{name}" for group, names in (("model", MODEL), ("data", DATA)) for name in names}
+    names -= {"model.vocab_size"}  # comes from the data
+    assert not {name for name in names if f">{name}<" not in settings}
+    api = pages[SITE / "src/timemachine/__init__.html"].ids
+    documented = [
+        "datamodule.TimeMachine",
+        "language_model.RNNLMScratch.predict",
+        "run.load.load_run",
+        "run.tables.Tables",
+    ]
+    assert api >= {f"timemachine.{name}" for name in documented}
 
 
 @pytest.mark.parametrize("width", [1366, 390])

@@ -55,7 +55,9 @@ API = {
     + " ".join(re.findall(r"_target_: timemachine\.(\S+)", (ROOT / "conf/callbacks/default.yaml").read_text())),
     "Logger and checkpoints": "weights_and_biases.logger.WandbLogger run.checkpoints.AtomicCheckpointIO",
 }
-SETTINGS = "train model/regularized data/book trainer/default callbacks/default logger/wandb evaluate generate"
+SETTINGS = (
+    "train model/rnn model/regularized data/book trainer/default callbacks/default logger/wandb evaluate generate"
+)
 LIVE = "RNN against GRU"  # of the page's experiments
 LANDING = """<section aria-label="About" class="small">
 <p><b>What this is.</b> Section 9.5 of <a href="https://d2l.ai">Dive into Deep Learning</a> as a Lightning and Hydra
@@ -113,7 +115,7 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
         fragment = urlencode({"text": "the time traveller", "networks": len(experiment["networks"]), **state})
         style = "width: 100%; height: 46rem; border: 0"
         live = f'<iframe src="../../../page.html#{fragment}" title="{LIVE}" style="{style}"></iframe>'
-        content[0] = re.sub(r"(!\[.*\]\(figure\.png\)\n)", rf"\1\n{live}\n", content[0], count=1)
+        content[0] = re.sub(r"(\(figure\.png\)\n\n.*?\n\n)", rf"\1{live}\n\n", content[0], count=1, flags=re.DOTALL)
     if name in CONTENTS:
         content[0] += "\n\n```{toctree}\n:hidden:\n:glob:\n\n" + CONTENTS[name].replace(";", "\n") + "\n```\n"
 
@@ -133,6 +135,8 @@ def link(app: Sphinx, document: nodes.document) -> None:
 def draw(app: Sphinx, name: str, template: str, context: dict[str, Any], document: nodes.document | None) -> None:
     """Let the logo lead to index.html, and the notebook to Colab and Binder, which read the branch `notebook`."""
     context["theme_logo_link"] = context["pathto"]("index")
+    if name == "book":  # a label that differs from the text
+        context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
     if name == "book" and REPOSITORY:
         colab = f"https://colab.research.google.com/github/{REPOSITORY}/blob/notebook/book.ipynb"
         binder = f"https://mybinder.org/v2/gh/{REPOSITORY}/notebook?labpath=book.ipynb"
