@@ -32,7 +32,7 @@ html_copy_source = html_show_sourcelink = html_show_copyright = False
 html_theme_options = {"navbar_persistent": ["search-button"]}
 html_extra_path = ["../../sweeps/reference/book/page.html"]
 
-CONTENTS = {  # the header has those of README, the sidebar those of a section
+CONTENTS = {  # the header has the entries of README, the sidebar the entries of a section
     "README": "Lesson <src/timemachine/README>;Settings <conf/README>;Exercises <sweeps/README>;Notebook <book>;"
     "API <src/timemachine/__init__>;Gates <sweeps/reference/cells/report>;Next edition <sweeps/next_edition>;"
     "Extend <src/timemachine/extending>;W&B <conf/wandb>;Clusters <conf/clusters>;Tests <tests/README>;"
@@ -68,7 +68,7 @@ LANDING = """<section aria-label="About" class="small">
 
 
 def api() -> str:
-    """Return the page of what users import."""
+    """Return the page of the public classes and functions."""
     page = "API\n===\n"
     for title, names in API.items():
         page += f"\n{title}\n{'-' * len(title)}\n"

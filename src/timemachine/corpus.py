@@ -90,7 +90,7 @@ def corpus_of(text: str, tokens: Tokens = Tokens.letters) -> Corpus:
 def _append_file(
     path: Path, tokens: Tokens, characters: bytearray, sha256: "hashlib._Hash"
 ) -> tuple[int, Counter[str]]:
-    """Append a file's normalised text in UTF-8, and hash the file; return the bytes left out, and what was replaced."""
+    """Append a file's normalised text in UTF-8, and hash the file; return the bytes left out and `count_replaced`."""
     text = path.read_bytes()
     sha256.update(text)
     text = normalisation.with_line_feeds(text)

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from timemachine.run.console import short
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-WIDE = 100  # largest over smallest perplexity of a linear axis: that of a diverged run may be 1e111
+WIDE = 100  # largest over smallest perplexity of a linear axis: a diverged run may reach 1e111
 HIGHEST = 1e6  # larger perplexities are drawn at this value
 STYLES = {"train": ("training", "-", COLOURS[0]), "val": ("validation", "--", COLOURS[1])}
 
