@@ -32,7 +32,7 @@ html_copy_source = html_show_sourcelink = html_show_copyright = False
 html_theme_options = {"navbar_persistent": ["search-button"]}
 html_extra_path = ["../../sweeps/reference/book/page.html"]
 
-CONTENTS = {  # the header has the entries of README, the sidebar the entries of a section
+CONTENTS = {  # entries of the header (README), and of a section in the sidebar
     "README": "Lesson <src/timemachine/README>;Settings <conf/README>;Exercises <sweeps/README>;Notebook <book>;"
     "API <src/timemachine/__init__>;Gates <sweeps/reference/cells/report>;Next edition <sweeps/next_edition>;"
     "Extend <src/timemachine/extending>;W&B <conf/wandb>;Clusters <conf/clusters>;Tests <tests/README>;"
@@ -68,7 +68,7 @@ LANDING = """<section aria-label="About" class="small">
 
 
 def api() -> str:
-    """Return the page of the public classes and functions."""
+    """Return the page of the classes and functions that users import."""
     page = "API\n===\n"
     for title, names in API.items():
         page += f"\n{title}\n{'-' * len(title)}\n"
@@ -105,7 +105,10 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
     elif name == "conf/README":
         content[0] += "\n## All settings\n" + "".join(map(settings, SETTINGS.split()))
     elif name == "book" and REPOSITORY:
-        content[0] = content[0].replace("install --quiet .", f"install --quiet 'hydra-core<1.4' git+{GITHUB}")
+        clone = (
+            rf"%sx git clone --quiet --depth 1 {GITHUB} timemachine\n    %cd timemachine\n    "  # train.py and conf/, too
+        )
+        content[0] = content[0].replace("%pip install --quiet .", f"{clone}%pip install --quiet 'hydra-core<1.4' .")
         Path(app.outdir, "book.ipynb").write_text(content[0], encoding="utf-8")
     elif name == "sweeps/reference/cells/report":
         experiments = json.loads((ROOT / "src/timemachine/page/experiments.json").read_text(encoding="utf-8"))
