@@ -380,7 +380,7 @@ def test_a_library_says_what_is_wrong(typed: str, says: str) -> None:
         *((f"{overlay}", overlay.partition("=")[0]) for overlay in (
             "recipe=novel", "experiment=example", "debug=overfit", "scale=smoke", "recipe=next_edition"
         )),
-        ("exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
+        ("-m exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
         ("model.hiddens=9", "model.hiddens=9"), ("model=rnn", "model."), ("seed=2", "seed=2"),
         ("callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder", "LearningRateFinder"),
         ("callbacks.finder._target_=lightning.pytorch.callbacks.BatchSizeFinder", "BatchSizeFinder"),

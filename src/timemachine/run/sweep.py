@@ -115,6 +115,8 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
+        if not self.started:  # Hydra 1.4 also calls this after a rejection by `on_multirun_start`
+            return
         from timemachine.exercises.report import write_results
 
         atexit.unregister(self._print_how_to_resume)
