@@ -426,6 +426,21 @@ def test_tuned_values_are_recorded(tmp_path: Path) -> None:
     assert settings["model"]["lr"] == last["lr"] and 0.001 <= last["lr"] <= 0.01
 
 
+def test_ctrl_c_in_an_import_of_the_checks(own: Path) -> None:
+    """A library that is imported to check its arguments is interrupted, not skipped and imported again."""
+    (own / "slow.py").write_text("raise KeyboardInterrupt\n")
+    done = call_program("train.py", *SHORT, "+callbacks.mine._target_=slow.Callback", "hydra.run.dir=run")
+    assert done.returncode == 130, done.stderr
+    assert read_summary(Path("run"))["status"] == "interrupted"
+
+
+def test_a_duration_of_the_trainer(tmp_path: Path) -> None:
+    """Lightning takes a dict of Python's, not Hydra's."""
+    typed = ["trainer.max_time={seconds:60}", "data.num_train=100", "trainer.max_epochs=1", "hydra.run.dir=run"]
+    assert_succeeded(call_program("train.py", *SHORT, *typed))
+    assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 1
+
+
 def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
     (own / "wrong.py").write_text("import nothing_of_this_name\n")
     for target, said in (

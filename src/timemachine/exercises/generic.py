@@ -25,8 +25,8 @@ SETUP = """
 Mean over the seeds of the completed runs ± the half-width of its 95% interval by Student's t. summary.csv has all
 numbers of each run."""
 CAPTION = (
-    "Final optimized_metric: points are seeds, lines and cells their means, ± the range of the seeds. "
-    "Otherwise, if more settings vary, optimized_metric over epochs."
+    "The metric of a search, validation perplexity unless optimized_metric names another: final values "
+    "(points are seeds, lines and cells their means, ± half of their range) or, if more than two settings vary, curves."
 )
 SHOWN = (
     METRIC,

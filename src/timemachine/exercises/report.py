@@ -52,7 +52,8 @@ def write_results(
     if is_smoke(frame):
         print_text(TOO_SHORT)
     write_whole(folder / "report.md", text.encode())
-    print(f"report        {relative_path(folder / 'report.md')}, with figure.png")
+    names = " and ".join(f"figure.{suffix}" for suffix in filter(None, ("png", form)))
+    print(f"report        {relative_path(folder / 'report.md')}, with {names}")
     if answer:
         print_text(answer)
 

@@ -4,8 +4,8 @@ Hydra passes any value on; Lightning and many a callback then run to the end wit
 """
 
 import inspect
-import pydoc
 from collections.abc import Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, get_type_hints
 
@@ -38,10 +38,11 @@ def check_arguments(entry: Mapping[str, Any], prefix: str) -> None:
     objects that Hydra builds. A class that is not found is left to Hydra's `instantiate`.
     """
     try:
-        target: Any = pydoc.locate(entry["_target_"])
+        module, _, name_in_module = entry["_target_"].rpartition(".")
+        target: Any = getattr(import_module(module), name_in_module)
         function = inspect.unwrap(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
         hints, parameters = get_type_hints(function), inspect.signature(function).parameters
-    except (pydoc.ErrorDuringImport, NameError, TypeError, ValueError):
+    except Exception:  # of a module of the user's, which may raise anything; Ctrl-C is none of them
         return
     for name, value in entry.items():
         is_default = name in parameters and parameters[name].default is value  # a shortcut for nearly all values

@@ -145,6 +145,8 @@ def _require_resumable(run: str, folder: Path, overlays: list[str]) -> None:
     if overlays:
         rule = "not with resume=, which takes the recorded settings; type single settings, such as trainer.max_epochs"
         raise SettingError(f"{', '.join(overlays)}: {rule}")
+    if not (folder / "summary.json").exists():
+        raise SettingError(f"resume={run}: not the folder of a run; use the folder that train.py printed")
     try:
         read_summary(folder)
     except SettingError as error:

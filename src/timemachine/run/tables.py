@@ -33,6 +33,8 @@ class Tables(Callback):
         self.steps, self.last_step = list[tuple[int, Tensor]](), 0  # of this epoch: number; loss and norms (3,)
         self.row: Row = {}  # of metrics.csv: its last row, until it is written
         self.ended: int | None = None  # an epoch, counted from 1, that has ended and is not written yet
+        self.num_rows = {path.name: 0 for path in (self.steps_csv, self.metrics_csv)}  # written so far
+        self.rows_of_checkpoint: dict[str, int] | None = None
         self.rate = math.nan  # learning rate of the last step
         self.began, self.seconds, self.num_targets = 0.0, 0.0, 0  # a stopwatch; targets read in the epoch
 
@@ -47,11 +49,14 @@ class Tables(Callback):
             if trainer.is_global_zero and (path.exists() or self.last_step):
                 rows = [row for row in read(path) if row.get("step", "").isdecimal()]
                 rows = [row for row in rows if int(row["step"]) <= self.last_step]
-                if self.last_step and (not rows or int(rows[-1]["step"]) < self.last_step):
+                expected = (self.rows_of_checkpoint or {}).get(path.name, len(rows))
+                has_end = bool(rows) and int(rows[-1]["step"]) == self.last_step
+                if self.last_step and not (has_end and len(rows) == expected):
                     reason = f"lacks rows up to step {self.last_step} of the checkpoint"
                     raise SettingError(f"{path}: {reason}; restore it, or start another run")
                 rows = [{name: "" if name.startswith("test/") else row[name] for name in row} for row in rows]
                 write_rows(path, COLUMNS[path.name], rows)
+                self.num_rows[path.name] = len(rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the epoch before if no checkpoint was saved, and forget its metrics; start the stopwatch."""
@@ -88,8 +93,13 @@ class Tables(Callback):
         self.ended = trainer.current_epoch + 1
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        """Write the epoch's rows before its checkpoint."""
+        """Write the epoch's rows before its checkpoint, which records their number."""
         self._write_epoch(trainer)
+        checkpoint["tables"] = dict(self.num_rows)
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
+        """Keep the numbers of rows, to find tables with rows that are missing."""
+        self.rows_of_checkpoint = checkpoint.get("tables")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last epoch if no checkpoint was saved."""
@@ -159,11 +169,13 @@ class Tables(Callback):
                 logger.log_metrics(measured, step=step - 1)
         if trainer.is_global_zero:
             add_rows(self.steps_csv, rows)
+            self.num_rows[self.steps_csv.name] += len(rows)
         return rows
 
     def _write_row(self, trainer: pl.Trainer) -> None:
         if self.row and trainer.is_global_zero:
             add_rows(self.metrics_csv, [self.row])
+            self.num_rows[self.metrics_csv.name] += 1
         self.row = {}
 
 
