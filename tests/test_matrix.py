@@ -145,7 +145,7 @@ ELSEWHERE |= {"trainer=cpu", "model=regularized", "data=taught", "callbacks=none
 def test_each_setting_has_a_row() -> None:
     named = {argument.partition("=")[0] for row in SETTINGS for argument in row.typed.split()}
     cfg = composed("model=regularized", "data=taught")
-    elsewhere = {"data.seed", "trainer.num_nodes", "trainer.plugins"}
+    elsewhere = {"data.seed", "trainer.num_nodes", "trainer.plugins", "trainer._convert_"}
     for group in ("trainer", "model", "data"):
         assert {f"{group}.{name}" for name in cfg[group]} - named - elsewhere <= {f"{group}._target_"}
     typed = {argument for row in CHOICES for argument in row.typed.split()}
