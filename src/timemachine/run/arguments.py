@@ -1,6 +1,6 @@
 """Check the arguments of the classes in conf/ by the annotations of their parameters.
 
-Hydra passes any value on; Lightning and many a callback then run to the end with a value of the wrong type.
+Hydra passes on any value, and Lightning and many callbacks run to the end with a value of the wrong type.
 """
 
 import inspect
@@ -19,7 +19,7 @@ EXTRAS = {"TensorBoardLogger": "tensorboard"}  # class -> its package, which is 
 
 
 def check_types(settings: Mapping[str, Any]) -> None:
-    """Raise SettingError for an argument of a `_target_` in these groups whose value has not the annotated type."""
+    """Raise SettingError for an argument of a `_target_` in these groups whose value does not have the annotated type."""
     entries = {group: settings[group] for group in ("data", "model", "trainer")}
     for group in ("callbacks", "logger"):
         entries |= {f"{group}.{name}": entry for name, entry in (settings.get(group) or {}).items()}
@@ -42,7 +42,7 @@ def check_arguments(entry: Mapping[str, Any], prefix: str) -> None:
         target: Any = getattr(import_module(module), name_in_module)
         function = inspect.unwrap(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
         hints, parameters = get_type_hints(function), inspect.signature(function).parameters
-    except Exception:  # of a module of the user's, which may raise anything; Ctrl-C is none of them
+    except Exception:  # a user's module may raise anything when it is imported; Ctrl-C propagates
         return
     for name, value in entry.items():
         is_default = name in parameters and parameters[name].default is value  # a shortcut for nearly all values

@@ -41,7 +41,7 @@ class Tables(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Drop the rows after the checkpoint of a resumed run, and the test metrics, which come again.
 
-        Raises SettingError for a table that is missing, or ends before the checkpoint: the best validation and the
+        Raises SettingError for a table that is missing or lacks rows up to the checkpoint: the best validation and the
         clipped steps in the summary come from the tables.
         """
         self.last_step = trainer.global_step
