@@ -19,7 +19,7 @@ EXTRAS = {"TensorBoardLogger": "tensorboard"}  # class -> its package, which is 
 
 
 def check_types(settings: Mapping[str, Any]) -> None:
-    """Raise SettingError for an argument of a `_target_` in these groups whose value does not have the annotated type."""
+    """Raise SettingError for an argument of a `_target_` in these groups that does not have the annotated type."""
     entries = {group: settings[group] for group in ("data", "model", "trainer")}
     for group in ("callbacks", "logger"):
         entries |= {f"{group}.{name}": entry for name, entry in (settings.get(group) or {}).items()}
