@@ -24,10 +24,12 @@ def main(cfg: DictConfig) -> float:
         from lightning.pytorch.utilities.model_helpers import is_overridden
 
         from timemachine.exercises import probes
+        from timemachine.run.artifacts import write_artifacts
         from timemachine.run.checkpoints import RunStart, last_checkpoint
         from timemachine.run.console import silence
         from timemachine.run.load import load_initial_weights
-        from timemachine.run.results import write_results
+        from timemachine.run.progress import print_results
+        from timemachine.run.results import measure_results
 
         silence()
         L.seed_everything(cfg.seed, verbose=False)
@@ -40,19 +42,17 @@ def main(cfg: DictConfig) -> float:
         callbacks += [RunStart(run)]  # writes summary.json when the training starts
         loggers = [instantiate(entry) for entry in (cfg.get("logger") or {}).values() if entry]
         trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
-        if run.is_job and trainer.progress_bar_callback:
-            trainer.progress_bar_callback.disable()  # the sweep prints a line per job
-
         if cfg.init_from is not None and not checkpoint:
             run.summary["parent"] = load_initial_weights(str(cfg.init_from), model, data.vocab)
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        logged = dict(trainer.callback_metrics)  # testing begins a new dict; a BatchSizeFinder then resets the steps
-        end = {"epoch": trainer.current_epoch, "step": trainer.global_step}
+        end = trainer.callback_metrics | {"epoch": trainer.current_epoch, "step": trainer.global_step}  # a test resets
         if is_overridden("test_step", model):
             trainer.test(model, data, verbose=False)
-        write_results(run, trainer, logged | trainer.callback_metrics | end, measures)
+        measure_results(run, trainer, trainer.callback_metrics | end, measures)  # summary.json
+        lines = write_artifacts(run, trainer)  # perplexity.png, model.safetensors, sample.txt, page.html, W&B's summary
+        print_results(run, lines)
     return run.objective
 
 

@@ -25,7 +25,7 @@ EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_report_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
     leave_job(tmp_path / "s", {"seed": 0, "model": {"lr": 1.0}}, status="running")
-    report.write_results(tmp_path / "s", exercise, load_jobs(tmp_path / "s"))
+    report.write_report(tmp_path / "s", exercise, load_jobs(tmp_path / "s"))
     assert "No run has ended yet." in (tmp_path / "s/report.md").read_text()
     assert report.module_of(exercise) is not generic  # every exercise has its own table
 
@@ -33,14 +33,14 @@ def test_report_without_a_finished_job(exercise: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("exercise", ["../reference/clipping", "../../outside"])
 def test_an_exercise_is_not_a_path(exercise: str, tmp_path: Path) -> None:
     leave_job(tmp_path, {"seed": 0}, exercise=exercise)
-    report.write_results(tmp_path, exercise, load_jobs(tmp_path))
+    report.write_report(tmp_path, exercise, load_jobs(tmp_path))
     assert "reference sweep" not in (tmp_path / "report.md").read_text()
 
 
 @pytest.mark.parametrize("scale", ["full", "smoke"])
 def test_smoke_report_says_so(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})
-    report.write_results(tmp_path, "none", load_jobs(tmp_path))
+    report.write_report(tmp_path, "none", load_jobs(tmp_path))
     assert ("scale=smoke" in capsys.readouterr().out) == (scale == "smoke")
     assert ("scale=smoke" in (tmp_path / "report.md").read_text()) == (scale == "smoke")
 
@@ -63,7 +63,7 @@ def test_figures_of_damaged_tables(module: Any, content: bytes, is_damaged: bool
 def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
     """A spreadsheet would compute them. Numbers stay numbers."""
     leave_job(tmp_path, {"seed": 0}, message="=HYPERLINK(1)", metrics={"val/perplexity": -7.5})
-    report.write_results(tmp_path, "none", load_jobs(tmp_path))
+    report.write_report(tmp_path, "none", load_jobs(tmp_path))
     (row,) = table(tmp_path / "summary.csv")
     assert (row["message"], row["val/perplexity"]) == ("'=HYPERLINK(1)", "-7.5")
 
@@ -118,7 +118,7 @@ def test_generic_report(tmp_path: Path) -> None:
             leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": epochs})
     leave_job(sweep, settings | {"seed": 2}, status="running")
     (sweep / "7/.hydra").mkdir(parents=True)
-    report.write_results(sweep, "mine", load_jobs(sweep))
+    report.write_report(sweep, "mine", load_jobs(sweep))
     text = (sweep / "report.md").read_text()
     rows = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line.startswith("| ")]
     assert rows == [
@@ -140,7 +140,7 @@ def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: 
         settings = {"optimized_metric": "val/loss", "model": {"hiddens": hiddens, "lr": lr}}
         metrics, typed = {"epoch": 2, "val/loss": 1.5 - hiddens / 100}, [f"model.hiddens={hiddens}"]
         leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": epochs}, overrides=typed)
-    report.write_results(tmp_path / "s", "none", load_jobs(tmp_path / "s"))
+    report.write_report(tmp_path / "s", "none", load_jobs(tmp_path / "s"))
     jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
     assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
     (axes,) = generic.figure(jobs).axes
@@ -171,4 +171,4 @@ def test_missing_probe_is_named(tmp_path: Path) -> None:
     settings = {"seed": 0, "model": {"lr": 1.0}, "trainer": {"gradient_clip_val": 1.0}}
     leave_job(tmp_path / "s", settings, metrics={"val/perplexity": 7.5, "largest_grad_norm": 1.0})
     with pytest.raises(SettingError, match="trigrams/val"):
-        report.write_results(tmp_path / "s", "clipping", load_jobs(tmp_path / "s"))
+        report.write_report(tmp_path / "s", "clipping", load_jobs(tmp_path / "s"))

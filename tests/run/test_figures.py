@@ -7,9 +7,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from timemachine.exercises.drawing import lines
-from timemachine.run.curves import draw_curves
+from timemachine.run.curves import draw_curves, write_curves
 from timemachine.run.files import image_of
-from timemachine.run.results import write_curves
 from timemachine.run.rows import COLUMNS, write_rows
 
 

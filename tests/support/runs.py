@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.epochs import EpochWeights
+from timemachine.page.epochs import RunPage
 from timemachine.perplexity import BitsPerByte
 from timemachine.run.checkpoints import (
     AtomicCheckpointIO,
@@ -80,7 +80,7 @@ def fit(
     checkpoints = folder / "checkpoints"
     places: Any = {"dirpath": checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks = [
-        BitsPerByte(), EpochWeights(folder), ExactResume(), Interruptible(), ValidateLastEpoch(), Tables(folder),
+        BitsPerByte(), RunPage(folder), ExactResume(), Interruptible(), ValidateLastEpoch(), Tables(folder),
         *others, ModelCheckpoint(filename="best", monitor="val/perplexity", **places),
         ModelCheckpoint(filename="last", **places),
     ]  # fmt: skip

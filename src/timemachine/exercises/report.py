@@ -25,7 +25,7 @@ TOO_SHORT = "With `scale=smoke` the runs are too short to answer the question: t
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 
 
-def write_results(
+def write_report(
     folder: Path, exercise: str, jobs: list[Job], form: str | None = None, width: float | None = None
 ) -> None:
     """Write summary.csv, report.md and the figure of a sweep, and print its table.
@@ -102,6 +102,13 @@ def module_of(exercise: str) -> Any:
     names = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
     module = importlib.import_module(f"timemachine.exercises.{exercise if exercise in names else 'generic'}")
     return module if hasattr(module, "table") else importlib.import_module("timemachine.exercises.generic")
+
+
+def require_distinguished(exercise: str, others: set[str]) -> None:
+    """Raise SettingError if the report of an exercise would mix jobs that differ in settings it does not vary."""
+    if others and module_of(exercise).SETTINGS is not None:
+        rule = f"not varied by exercise={exercise}, whose report would mix the values; use one value"
+        raise SettingError(f"{', '.join(sorted(others))}: {rule}")
 
 
 def require_told_apart(jobs: DataFrame, settings: tuple[str, ...] | None) -> None:

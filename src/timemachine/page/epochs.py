@@ -16,6 +16,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import MAX_BYTES, Epoch, check_model, make_page, size_of
 from timemachine.run.files import relative_path, write_whole
+from timemachine.run.record import Record, with_class_defaults
 from timemachine.run.rows import read_numbers
 
 EPOCH_WEIGHTS = "epochs.safetensors"  # in a run's folder
@@ -64,10 +65,11 @@ def read_epochs(folder: Path) -> list[Epoch]:
     return [Epoch(epoch, weights, number(epoch, "train"), number(epoch, "val")) for epoch, weights in saved.items()]
 
 
-class EpochWeights(Callback):
-    """Save the weights of the epochs in `SAVED_EPOCHS` for the run's page, unless the page would exceed its size limit.
+class RunPage(Callback):
+    """Write page.html when a run has ended, and before that the weights of the epochs in `SAVED_EPOCHS` for its slider.
 
-    They are written before the epoch's checkpoint, so that none are missing if a run is killed and resumed.
+    They are written before the epoch's checkpoint, so that none are missing if a run is killed and resumed; none if the
+    page would exceed its size limit. Jobs of a sweep have no page.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -89,6 +91,13 @@ class EpochWeights(Callback):
         """Save the weights if the epoch is in `SAVED_EPOCHS`."""
         if (epoch := trainer.current_epoch + 1) in SAVED_EPOCHS and trainer.is_global_zero:
             self._keep(epoch, read_weights(self.folder), pl_module)
+
+    def log_results(self, run: Record, trainer: pl.Trainer) -> str:
+        """Write the page; return a line with its path, "" if the model or the data are a user's."""
+        model, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
+        if run.is_job or not (isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine)):
+            return ""
+        return write_page(self.folder, model, data, with_class_defaults(run.summary))
 
     def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
         with suppress(SettingError):

@@ -153,7 +153,12 @@ class RunStart(Callback):
         self.run = run
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Raise SettingError for a tuner in a resumed run: it would restore its own checkpoint, at step 0."""
+        """Raise SettingError for a tuner in a resumed run: it would restore its own checkpoint, at step 0.
+
+        Also disable the progress bar of a job: the sweep prints a line per job.
+        """
+        if self.run.is_job and (bar := trainer.progress_bar_callback):
+            bar.disable()
         for callback in trainer.callbacks if self.run.completed_epochs else ():  # type: ignore[attr-defined]
             if isinstance(callback, LearningRateFinder | BatchSizeFinder):
                 rule = "not in a resumed run, which has its learning rate and batch size; resume without it"

@@ -1,12 +1,17 @@
-"""Both perplexities over epochs, as in the book's figure."""
+"""Both perplexities over epochs, as in the book's figure: perplexity.png, and LivePlot while a model trains."""
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from timemachine.run.console import short
+from timemachine.run.files import write_figure
+from timemachine.run.rows import read_numbers
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 WIDE = 100  # largest over smallest perplexity of a linear axis: a diverged run may reach 1e111
@@ -32,3 +37,31 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]])
         axes.set(ylim=(0, None), ylabel="perplexity")
     axes.set_xlabel("epoch")
     axes.grid(alpha=0.3)
+
+
+def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", width: float | None = None) -> None:
+    """Write perplexity.png, or svg or pdf: both perplexities over epochs, as in the book.
+
+    `width`: in inches. No file if no perplexity was measured.
+    """
+    rows = read_numbers(folder / "metrics.csv")
+    ends = {row["epoch"]: row["step"] for row in rows}
+    curves: dict[str, list[tuple[float, float]]] = {"train": [], "val": []}
+    for row in rows:
+        first, last = ends.get(row["epoch"] - 1, 0), ends[row["epoch"]]
+        epoch = row["epoch"] - 1 + (row["step"] - first) / max(last - first, 1)  # a fraction for a validation within it
+        for name, curve in curves.items():
+            if not math.isnan(row[f"{name}/perplexity"]):
+                curve.append((epoch, row[f"{name}/perplexity"]))
+    if not any(curves.values()):
+        return
+    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
+    axes = figure.subplots()
+    draw_curves(axes, curves)
+    guessing = summary["corpus"].get("vocabulary", math.inf)
+    if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
+        axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
+    axes.set_title(summary["corpus"].get("title"))
+    # Free space on a linear axis, since no perplexity is below 1.
+    axes.legend(loc="lower left" if axes.get_yscale() == "linear" else "best")
+    write_figure(folder / f"perplexity.{form}", figure, width)

@@ -20,7 +20,7 @@ from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.checkpoints import name_of, unreadable
 from timemachine.run.files import write_whole
-from timemachine.run.record import EXPORT, LAST, TRUSTED_CLASSES, parse_summary, read_summary, with_arguments
+from timemachine.run.record import EXPORT, LAST, TRUSTED_CLASSES, parse_summary, read_summary, with_class_defaults
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
 
@@ -35,7 +35,7 @@ def summary_of(run: str | Path) -> dict[str, Any]:
     """Return a run's summary.json; of a model.safetensors alone, the entries that the file has. Raises SettingError."""
     path, folder = Path(run), folder_of(run)
     if path.suffix != ".safetensors" or (folder / "summary.json").exists():
-        return with_arguments(read_summary(folder))
+        return with_class_defaults(read_summary(folder))
     try:
         with safe_open(path, framework="pt") as file:
             return parse_summary(file.metadata()["summary"])

@@ -1,5 +1,6 @@
-"""Progress of a run: the model and the text, then a bar on a terminal or else a line per epoch."""
+"""What a run prints: its model and text, then a bar on a terminal or else a line per epoch, and its results."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -12,10 +13,14 @@ from timemachine.corpus import Corpus
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.evaluation.lost_characters import lost_letters_warning
 from timemachine.kernels import NOT_COMPILED
-from timemachine.run.console import print_text, short
+from timemachine.run.console import print_table, print_text, short
+from timemachine.run.record import Record, metric_of
 
 NUM_PREDS = 20  # characters of the continuation, as in the book
-MUCH = 30_000  # bytes of headers and footers that several books have together
+MIN_REPORTED_BYTES = 30_000  # of headers and footers: several books have as much together
+WORSE = 1.05  # by how much the last epoch may be worse than the best one without a message
+# Logged numbers that are no scores.
+NO_SCORES = ("epoch", "step", "val_step", "best_epoch", "num_steps_done", "chars_per_second", "lr")
 
 
 class RunProgress(ProgressBar):
@@ -44,7 +49,7 @@ class RunProgress(ProgressBar):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Print the model and the text."""
         if self.is_on:
-            print_text(beginning(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
+            print_text(run_header(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the bar on a terminal."""
@@ -92,14 +97,14 @@ class RunProgress(ProgressBar):
         self.printed = epoch
 
 
-def beginning(model: Any, data: Any) -> str:
+def run_header(model: Any, data: Any) -> str:
     """Return the first lines of a run: its model, its text, and the characters lost in normalisation."""
     text, parameters = getattr(data, "corpus", None), sum(p.numel() for p in model.parameters())
     lines = [f"Training {type(model).__name__}, {parameters:,} parameters"]
     if isinstance(text, Corpus):
         lines[0] += f", on {text.title}. Guessing has a perplexity of {len(data.vocab):,}."
         lines += [lost_letters_warning(text)]
-        if text.left_out > MUCH:
+        if text.left_out > MIN_REPORTED_BYTES:
             lines += [f"text          without {text.left_out:,} bytes of headers and footers of Project Gutenberg"]
     if getattr(model, "lacks_kernel", bool)():
         lines += [f"kernel        {NOT_COMPILED}"]
@@ -111,3 +116,32 @@ def continuation(model: Any, data: Any) -> str:
     if not (hasattr(data, "corpus") and hasattr(model, "W_hq")):  # a custom model or data module
         return ""
     return continue_text(model, data.vocab, known_prefix(PREFIX, data), NUM_PREDS)[0]
+
+
+def print_results(run: Record, lines: Sequence[str]) -> None:
+    """Print the table of a run's results, its message, and lines about its files; nothing for a job of a sweep."""
+    summary = run.summary
+    if not run.prints:
+        return
+    if not summary["metrics"]:  # trainer.fast_dev_run
+        print_text(summary["message"])
+        return
+    metrics, epoch = summary["metrics"], f"epoch {summary['metrics'].get('epoch', 0)}"
+    metric, names = metric_of(summary), ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
+    shown = [name for name in names if name in metrics] or [name for name in metrics if name not in NO_SCORES]
+    rows = [(name, short(metrics[name]), epoch) for name in shown]  # a custom model may log other names
+    if f"best_{metric}" in metrics:
+        rows.append((f"best {metric}", short(metrics[f"best_{metric}"]), f"epoch {metrics['best_epoch']}"))
+        if metrics.get(metric, 0) > WORSE * metrics[f"best_{metric}"]:
+            better = "end earlier with callbacks=early_stopping, or use run=<folder>/checkpoints/best.ckpt"
+            rows.append(("", "", f"the last epoch is worse: {better}"))
+    if "clipped_steps" in metrics:
+        clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
+        rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))
+    if "chars_per_second" in metrics:
+        rows.append(("characters/s", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
+    rows.append(("parameters", f"{summary['parameters']:,}", f"kernel: {summary['kernel']}"))
+    print_table(f"{summary['status']}: {summary['corpus']['title']}", (), rows)
+    if summary["status"] == "completed" and summary["message"]:
+        print_text(summary["message"])
+    print_text("\n".join(lines))

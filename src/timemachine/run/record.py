@@ -112,8 +112,11 @@ class Record:
     def objective(self) -> float:
         """The final value of `optimized_metric`, as `objective` returns it.
 
-        Raises SettingError if a search needs it and the run has not measured it.
+        Raises UserError for a run outside a sweep that has diverged, and SettingError if a search needs the metric and
+        the run has not measured it.
         """
+        if self.summary["status"] == "diverged" and not self.is_job:
+            raise UserError(self.summary["message"])
         value = objective(self.summary)
         name, measured = metric_of(self.summary), self.summary["metrics"]
         if self.searches and self.summary["status"] == "completed" and name not in measured:
@@ -274,7 +277,7 @@ def parse_summary(text: str) -> dict[str, Any]:
     return summary | {"metrics": metrics, "settings": dict(summary["settings"]), "status": str(summary["status"])}
 
 
-def with_arguments(summary: dict[str, Any]) -> dict[str, Any]:
+def with_class_defaults(summary: dict[str, Any]) -> dict[str, Any]:
     """Return a summary whose settings of the data include the arguments that the run left to the class."""
     settings = summary["settings"]
     data = summary.get("corpus", {}).get("arguments", {}) | settings.get("data", {})

@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,11 @@ class Sweep(Callback):
 
     A job that fails returns inf, and the sweep continues: Hydra would end it without a table. A job whose folder has a
     job with other settings ends the sweep. Hydra turns an exception in a callback into a warning, so errors exit.
+    `report`: the module that writes the report, which is imported when it is needed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, report: str) -> None:
+        self.report = report
         self.again = ""  # how to resume the sweep
         self.num_jobs, self.started = 0, 0.0  # 0 if unknown; the time of the sweep's start
         self.varied: set[str] = set()
@@ -62,7 +65,10 @@ class Sweep(Callback):
         choices = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         self.varied = {each.key_or_group for each in choices.values() if each.is_sweep_override()} | {*params}
         if (exercise := str(config.hydra.runtime.choices.get("exercise"))) != "none":
-            _require_known(exercise, self.varied - {*params, "seed"})
+            try:
+                import_module(self.report).require_distinguished(exercise, self.varied - {*params, "seed"})
+            except SettingError as error:
+                sys.exit(error_line(error))
         if "n_trials" in sweeper:
             self.num_jobs = int(sweeper.n_trials)
         elif all(each.is_discrete_sweep() for each in choices.values() if each.is_sweep_override()):
@@ -117,13 +123,11 @@ class Sweep(Callback):
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
         if not self.started:  # Hydra 1.4 also calls this after a rejection by `on_multirun_start`
             return
-        from timemachine.exercises.report import write_results
-
         atexit.unregister(self._print_how_to_resume)
         folder, exercise = Path(config.hydra.sweep.dir), str(config.hydra.runtime.choices.get("exercise"))
         try:
             jobs = load_jobs(folder)
-            write_results(folder, exercise, jobs)
+            import_module(self.report).write_report(folder, exercise, jobs)
         except SettingError as error:  # jobs that the report cannot compare
             sys.exit(error_line(error))
         except Exception:  # a mistake in a report
@@ -153,18 +157,6 @@ def _require_resumable(run: str, folder: Path, overlays: list[str]) -> None:
         raise SettingError(f"resume={run}: {error}") from error
     if not (folder / LAST).exists():
         raise SettingError(f"resume={run}: nothing to resume, since there is no {LAST}; start the run again")
-
-
-def _require_known(exercise: str, others: set[str]) -> None:
-    """Exit unless the report of an exercise distinguishes jobs that differ in other settings than those it varies."""
-    if others:
-        from timemachine.exercises.report import module_of
-
-        if module_of(exercise).SETTINGS is not None:
-            name = ", ".join(sorted(others))
-            sys.exit(
-                f"error: {name}: not varied by exercise={exercise}, whose report would mix the values; use one value"
-            )
 
 
 def _describes(status: str, error: Any) -> bool:

@@ -13,8 +13,8 @@ from lightning.pytorch.loggers import WandbLogger as LightningsLogger
 from timemachine.config import require
 from timemachine.errors import SettingError
 from timemachine.run.files import relative_path, write_whole
-from timemachine.run.record import is_first_process
-from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT
+from timemachine.run.record import Record, is_first_process
+from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT, upload_line
 
 KEPT = ("id", "project", "group", "name")  # in a run's wandb.json, so that a resumed run continues the same run in W&B
 
@@ -67,8 +67,9 @@ class WandbLogger(LightningsLogger):
         if checkpoint_callback.monitor is not None:
             super().after_save_checkpoint(checkpoint_callback)
 
-    def log_results(self, summary: Mapping[str, Any], folder: Path) -> None:
-        """Log the final metrics, the status and the figure of a run."""
-        self.experiment.summary.update(summary["metrics"] | {"status": summary["status"]})
-        if (figure := folder / "perplexity.png").exists():
+    def log_results(self, run: Record, trainer: Any) -> str:
+        """Log the final metrics, the status and the figure of a run; return the line about an upload."""
+        self.experiment.summary.update(run.summary["metrics"] | {"status": run.summary["status"]})
+        if (figure := run.folder / "perplexity.png").exists():
             self.log_image(FIGURE, [str(figure)])
+        return upload_line(run.folder / "wandb")
