@@ -19,7 +19,7 @@ def main(cfg: DictConfig) -> None:
     print(f"scoring {cfg.run} on {cfg.data.corpus or 'its own text'}, window by window and as one stream", flush=True)
 
     # These take seconds to import, so they come after the checks of the command line.
-    from timemachine.evaluation.baselines import compare, print_comparison
+    from timemachine.evaluation.baselines import compare_with_ngrams, print_comparison
     from timemachine.evaluation.scores import evaluate, find_texts, print_evaluation
     from timemachine.regularized.symbols import check_size
     from timemachine.run.load import load_model, summary_of
@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
         print_evaluation(rows, texts, vocab, str(cfg.run) if len(runs) == 1 else str(run))
         if cfg.baselines:
             (own,) = find_texts(None, summary, search_dirs)
-            for comparison in compare(model, vocab, summary, texts, own):
+            for comparison in compare_with_ngrams(model, vocab, summary, texts, own):
                 print_comparison(comparison)
 
 

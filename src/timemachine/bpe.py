@@ -19,7 +19,7 @@ from itertools import pairwise
 
 PART = 1 << 20  # characters split into words at a time
 NONE = -1  # in place of a token: the end of a word, or a token that was merged into the one before
-_CONTROLS = r"\x1c-\x1f"  # white space to Python's \s, but neither to Unicode nor to GPT-2's pattern
+_CONTROLS = r"\x1c-\x1f"  # matched by Python's \s, but not white space in Unicode or GPT-2's pattern
 _SPACE, _NOT_SPACE = rf"[^\S{_CONTROLS}]", rf"[\S{_CONTROLS}]"
 _BETWEEN = re.compile(rf"(?<={_NOT_SPACE})(?={_SPACE})")  # white space after another character always starts a word
 Pair = tuple[int, int]  # numbers of tokens

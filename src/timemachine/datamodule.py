@@ -116,10 +116,10 @@ class TimeMachine(LightningDataModule):
     def train_dataloader(self) -> Any:
         """Return the batches of the training windows, shuffled every epoch; see `order`.
 
-        A model with a method `train_windows(data)` reads others: `RegularizedRNNLM`.
+        A model may provide its own loader through `train_windows(data)`: `RegularizedRNNLM`.
         """
-        theirs = getattr(getattr(self.trainer, "lightning_module", None), "train_windows", None)
-        return theirs(self) if theirs else self.windows("train", self.batch_size, self.order())
+        train_windows = getattr(getattr(self.trainer, "lightning_module", None), "train_windows", None)
+        return train_windows(self) if train_windows else self.windows("train", self.batch_size, self.order())
 
     def order(self) -> Generator | None:
         """Return the generator that shuffles each epoch, or None with `overfit_batches`, for text order."""

@@ -36,16 +36,16 @@ def continue_text(
 
     Greedy decoding of a prefix, with `alpha` None, is `RNNLMScratch.predict`.
     """
-    return decode(step_of(model, vocab), vocab, prefix, num_preds, alpha, num_samples, seed, truncation)
+    return decode(make_decoder(model, vocab), vocab, prefix, num_preds, alpha, num_samples, seed, truncation)
 
 
-def step_of(model: Any, vocab: Vocab) -> Step:
+def make_decoder(model: Any, vocab: Vocab) -> Step:
     """Return a time step of the model that never predicts `<unk>`: its `decoding_step` if it has one."""
     faster: Step | None = model.decoding_step(vocab) if hasattr(model, "decoding_step") else None
-    return faster or ModelStep(model, vocab)
+    return faster or TorchDecoder(model, vocab)
 
 
-class ModelStep:
+class TorchDecoder:
     """One time step of a model with any cell."""
 
     def __init__(self, model: RNNLMScratch, vocab: Vocab) -> None:

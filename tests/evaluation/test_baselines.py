@@ -10,7 +10,7 @@ import torch
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.evaluation.baselines import KNESER_NEY, MIXTURE, MODEL, ORDERS, compare
+from timemachine.evaluation.baselines import KNESER_NEY, MIXTURE, MODEL, ORDERS, compare_with_ngrams
 from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.evaluation.scores import stream_score
 from timemachine.language_model import RNNLMScratch
@@ -27,7 +27,7 @@ def test_comparison_of_letters(excerpt: Corpus, tmp_path: Path) -> None:
     vocab = Vocab.of(excerpt.characters)
     model, tokens_N = RNNLMScratch(len(vocab), hiddens=8, sigma=0.5).double(), vocab.encode(excerpt.characters)
     summary = {"settings": {"data": SETTINGS}, "corpus": {"sha256": excerpt.sha256}}
-    comparisons = list(compare(model, vocab, summary, [excerpt], excerpt))
+    comparisons = list(compare_with_ngrams(model, vocab, summary, [excerpt], excerpt))
     splits = TimeMachine(corpus=excerpt, **SETTINGS).splits
     text = LETTERS.encode(excerpt.characters)
     train = text[: splits["train"].targets.stop]
@@ -47,7 +47,7 @@ def test_comparison_of_letters(excerpt: Corpus, tmp_path: Path) -> None:
             assert comparison.differences[name][0] == pytest.approx(expected)
     (tmp_path / "other.txt").write_text(excerpt.characters[::-1])
     other = find_corpus(str(tmp_path / "other.txt"), [])
-    (of_all,) = compare(model, vocab, summary, [other], excerpt)
+    (of_all,) = compare_with_ngrams(model, vocab, summary, [other], excerpt)
     assert (of_all.rows[0].part, of_all.rows[0].stream.num_targets) == ("all", len(other.characters) - 6)
     with pytest.raises(SettingError, match=r"^baselines=true: [^\n]*$"):
-        next(compare(model, vocab, summary, [excerpt], other))
+        next(compare_with_ngrams(model, vocab, summary, [excerpt], other))

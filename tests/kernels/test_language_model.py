@@ -9,7 +9,7 @@ from torch.nn.utils.prune import l1_unstructured
 
 from tests.support.cells import without_slope
 from timemachine import kernels
-from timemachine.decoding import ModelStep, continue_text, step_of
+from timemachine.decoding import TorchDecoder, continue_text, make_decoder
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.language_model import FusedRNNLM
@@ -134,7 +134,7 @@ def test_replaced_methods_are_called(way: str, monkeypatch: pytest.MonkeyPatch) 
     assert abs(model.mean_nll(batch)[0] - before) > 1e-3
     if way not in ("mixin", "subclass"):
         assert torch.equal(model.mean_nll(batch)[0], lesson.mean_nll(batch)[0])
-    assert isinstance(step_of(model, VOCAB), ModelStep)  # not NumPy's
+    assert isinstance(make_decoder(model, VOCAB), TorchDecoder)  # not NumPy's
     model.hparams["backward"] = "fused"
     with pytest.raises(SettingError, match=r"^model\.backward=fused: "):
         model.mean_nll(batch)

@@ -25,7 +25,7 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.page import Epoch, make_page, size_of
 from timemachine.page import __main__ as command
 from timemachine.page.epochs import in_half_precision, write_page
-from timemachine.run.load import export_model
+from timemachine.run.artifacts import export_model
 from timemachine.run.record import read_summary
 from timemachine.run.rows import final_numbers
 from timemachine.vocab import Vocab

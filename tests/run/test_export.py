@@ -13,8 +13,8 @@ from timemachine.decoding import continue_text
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.language_model import RegularizedRNNLM
-from timemachine.run.export import load_step
-from timemachine.run.load import export_model
+from timemachine.run.artifacts import export_model
+from timemachine.run.export import load_numpy_decoder
 from timemachine.sampling import Truncation, decode
 
 EMBEDDING: dict[str, Any] = {"input": "embedding", "embedding_dim": 5}
@@ -40,8 +40,8 @@ def test_same_text_as_with_the_model(kind: Any, network: Any, dtype: torch.dtype
     torch.manual_seed(11)
     model = kind(len(VOCAB), hiddens=8, sigma=1.0, **network).to(dtype)
     run = exported(tmp_path / "run", model)
-    loaded = load_step(run)
-    assert loaded and load_step(run / "model.safetensors")
+    loaded = load_numpy_decoder(run)
+    assert loaded and load_numpy_decoder(run / "model.safetensors")
     for asked in ASKED:
         assert decode(*loaded, *asked) == continue_text(model, VOCAB, *asked)
 
@@ -53,22 +53,22 @@ def test_same_text_as_with_the_model(kind: Any, network: Any, dtype: torch.dtype
     ids=["another cell", "a class of a user", "another vocabulary", "16 bits"],
 )  # fmt: skip
 def test_what_takes_the_model(model: RNNLMScratch, tmp_path: Path) -> None:
-    assert load_step(exported(tmp_path / "run", model)) is None
+    assert load_numpy_decoder(exported(tmp_path / "run", model)) is None
 
 
 def test_damaged_export(tmp_path: Path) -> None:
     exported(tmp_path, FusedRNNLM(len(VOCAB), 3))
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
-    assert load_step(tmp_path) is None and load_step(tmp_path / "nothing") is None
+    assert load_numpy_decoder(tmp_path) is None and load_numpy_decoder(tmp_path / "nothing") is None
 
 
 @pytest.mark.parametrize(("status", "step"), [("completed", 3), ("running", 3), ("completed", 4)])
 def test_a_resumed_run_has_an_older_export(status: str, step: int, tmp_path: Path) -> None:
     run = exported(saved(tmp_path).parents[1], RNNLMScratch(len(VOCAB), 3))
-    assert load_step(run) is None  # no summary.json, so last.ckpt may be newer
+    assert load_numpy_decoder(run) is None  # no summary.json, so last.ckpt may be newer
     (run / "summary.json").write_text(json.dumps(SUMMARY | {"status": status, "metrics": {"step": step}}))
-    assert (load_step(run) is not None) == ((status, step) == ("completed", 3))
+    assert (load_numpy_decoder(run) is not None) == ((status, step) == ("completed", 3))
 
 
 def test_generate_without_torch(tmp_path: Path, program: Program) -> None:

@@ -21,9 +21,10 @@ from timemachine.evaluation.scores import evaluate
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.__main__ import write_page
-from timemachine.run.checkpoints import AtomicCheckpointIO, name_of
+from timemachine.run.artifacts import export_model
+from timemachine.run.checkpoints import AtomicCheckpointIO, class_name
 from timemachine.run.files import relative_path
-from timemachine.run.load import export_model, load_initial_weights, load_model, summary_of
+from timemachine.run.load import load_initial_weights, load_model, summary_of
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
@@ -41,7 +42,7 @@ def saved(folder: Path, changes: dict[str, Any] | None = None, step: int = 3) ->
     """Save the relevant parts of a checkpoint like Lightning."""
     path = folder / "run" / "checkpoints" / "last.ckpt"
     text: Any = {"tokens": VOCAB.idx_to_token, "kind": "letters", "sha256": "0"}
-    state: dict[str, Any] = {"class": name_of(RNNLMScratch), "global_step": step, "TimeMachine": text}
+    state: dict[str, Any] = {"class": class_name(RNNLMScratch), "global_step": step, "TimeMachine": text}
     state |= {"state_dict": MODEL.state_dict(), "hyper_parameters": dict(MODEL.hparams)}
     AtomicCheckpointIO(path.parent).save_checkpoint(state | (changes or {}), path)
     return path
@@ -83,7 +84,7 @@ def test_export_round_trip(input: str, tmp_path: Path) -> None:
 def test_own_class_has_to_be_named(tmp_path: Path) -> None:
     """No other class is built in silence, and none is imported by a name in a file."""
     export_model(tmp_path / "model.safetensors", Mine(len(VOCAB), hiddens=3), VOCAB, SUMMARY)
-    saved(tmp_path, {"class": name_of(Mine)})
+    saved(tmp_path, {"class": class_name(Mine)})
     for run in (tmp_path / "model.safetensors", tmp_path / "run"):
         assert_rejected(run, "Mine")
         assert_rejected(run, "Mine", RNNLMScratch)
@@ -122,7 +123,7 @@ def test_code_is_never_executed(disguise: str, tmp_path: Path) -> None:
         {"state_dict": {}},
         {"state_dict": RNNLMScratch(5, hiddens=4).state_dict()},
         {"hyper_parameters": {"vocab_size": 5, "_target_": "os.mkdir"}},
-        {"class": name_of(TimeMachine), "hyper_parameters": {"corpus": "sample"}},
+        {"class": class_name(TimeMachine), "hyper_parameters": {"corpus": "sample"}},
     ],
 )
 def test_mismatched_checkpoint_is_rejected(changes: dict[str, Any], tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_the_newer_weights_are_read(step: int, is_newer: bool, tmp_path: Path) -
 def test_initial_weights_of_an_own_class(tmp_path: Path) -> None:
     """The run may have trained this class or one of the project's."""
     for kind in (Mine, RNNLMScratch):
-        path, model = saved(tmp_path, {"class": name_of(kind)}), Mine(len(VOCAB), hiddens=3)
+        path, model = saved(tmp_path, {"class": class_name(kind)}), Mine(len(VOCAB), hiddens=3)
         (tmp_path / "run/summary.json").write_text(json.dumps(SUMMARY))
         load_initial_weights(str(path), model, VOCAB)
         assert weights(model) == weights(MODEL)

@@ -20,8 +20,8 @@ from timemachine.run.checkpoints import (
     ExactResume,
     Interruptible,
     RunStart,
+    class_name,
     last_checkpoint,
-    name_of,
 )
 from timemachine.run.console import silence
 from timemachine.run.record import Record
@@ -74,8 +74,8 @@ def fit(
 ) -> pl.Trainer:
     """Train like train.py on the CPU, resuming from the last checkpoint if there is one. `arguments`: the Trainer's."""
     given: dict[str, Any] = {"accelerator": "cpu", "devices": 1, "max_epochs": 100, "gradient_clip_val": 1} | arguments
-    settings = {"seed": data.seed, "model": {"_target_": name_of(type(model))} | dict(model.hparams)}
-    settings |= {"data": {"_target_": name_of(type(data))} | dict(data.hparams), "trainer": given}
+    settings = {"seed": data.seed, "model": {"_target_": class_name(type(model))} | dict(model.hparams)}
+    settings |= {"data": {"_target_": class_name(type(data))} | dict(data.hparams), "trainer": given}
     silence()
     checkpoints = folder / "checkpoints"
     places: Any = {"dirpath": checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}

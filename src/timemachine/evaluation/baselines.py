@@ -68,7 +68,7 @@ class Comparison:
     differences: dict[str, tuple[float, float]]
 
 
-def compare(
+def compare_with_ngrams(
     model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpora: list[Corpus], own: Corpus
 ) -> Iterator[Comparison]:
     """Compare a model with its baselines on each held-out part of each text. `own`: the text that they are trained on.

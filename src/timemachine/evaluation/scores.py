@@ -89,7 +89,9 @@ def mean_and_error(value_N: Tensor, count_N: Tensor | None = None, block_size: i
     the error follows from the variance of the block residuals.
     """
     count_N = torch.ones_like(value_N) if count_N is None else count_N
-    value_K, count_K = (torch.stack([part.sum() for part in torch.split(it, block_size)]) for it in (value_N, count_N))
+    value_K, count_K = (
+        torch.stack([part.sum() for part in torch.split(each, block_size)]) for each in (value_N, count_N)
+    )
     mean, blocks = value_K.sum() / count_K.sum(), len(value_K)
     variance = ((value_K - mean * count_K) ** 2).sum() * blocks / max(blocks - 1, 1)
     return mean.item(), (variance.sqrt() / count_K.sum()).item() if blocks > 1 else math.nan

@@ -50,7 +50,7 @@ FORMATS = {"parameters": ",.0f", "loss": ".3f", "lead": "+.3f", "gain": "+.3f", 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
     """Return the measurements that `InputWeights` made during training."""
-    (weights,) = (it for it in model.trainer.callbacks if isinstance(it, InputWeights))  # type: ignore[attr-defined]
+    (weights,) = (each for each in model.trainer.callbacks if isinstance(each, InputWeights))  # type: ignore[attr-defined]
     return {"rms": weights.rms}
 
 

@@ -145,4 +145,4 @@ def verdicts(
     """Return two cells for each difference: the number, and `below` or `above` if significant, else `UNDECIDED`."""
     words = {key: (below if differences[key].mean < 0 else above) if claimed else UNDECIDED
              for key, claimed in holm(differences).items()}  # fmt: skip
-    return {key: [f"{it:{form}}", words[key]] for key, it in differences.items()}
+    return {key: [f"{difference:{form}}", words[key]] for key, difference in differences.items()}

@@ -38,7 +38,7 @@ DIVERGED = 10.0  # nats per token; guessing has 3.3, and of 1,024 tokens 6.9
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
     """Return the measurements that `Milestones` made during training."""
-    (milestones,) = (it for it in model.trainer.callbacks if isinstance(it, Milestones))  # type: ignore[attr-defined]
+    (milestones,) = (each for each in model.trainer.callbacks if isinstance(each, Milestones))  # type: ignore[attr-defined]
     return milestones.nats
 
 

@@ -87,6 +87,7 @@ class _Recurrence(torch.autograd.Function):
         dZ_TBH, H_TBH = G_TBH.clone(memory_format=torch.contiguous_format), states[1:].unbind()
         dZ, dZ_NH = dZ_TBH.unbind(), dZ_TBH.view(T * B, H)
         with torch.autocast(W_hh.device.type, enabled=False):
+            # dZ_t of the docstring, in place of the copy of G_t.
             dZ[-1].add_(G_last_BH)
             times_derivative_(dZ[-1], H_TBH[-1])
             for t in reversed(range(T - 1)):

@@ -43,6 +43,7 @@ def _compile(command: list[str], jobs: list[list[str]]) -> None:
         processes = [subprocess.Popen([*command, *job], stderr=subprocess.PIPE, text=True) for job in jobs]
     except OSError as error:
         raise OSError(f"no C++ compiler: {error}") from error
+    # All must end before an exception is raised, since the caller then removes their folder.
     messages = [process.communicate()[1] for process in processes]
     for process, message in zip(processes, messages, strict=True):
         if process.returncode:

@@ -23,6 +23,7 @@ def layers_of(rnn: Any) -> list[Any]:
 
 def fused_cell(rnn: nn.Module) -> str | None:
     """Return the cell of `kernels.FUSED_CELLS` that computes the same as the module; None for any other module."""
+    # `type`, not isinstance: a subclass may compute something else.
     names = {GRUScratch: "gru", LSTMScratch: "lstm"}
     cells = {layer.activation if type(layer) is RNNScratch else names.get(type(layer)) for layer in layers_of(rnn)}
     cell = cells.pop()

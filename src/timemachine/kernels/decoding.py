@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating[Any]]
 
 
-class Weights(NamedTuple):
-    """Weights of the book's model."""
+class RNNWeights(NamedTuple):
+    """RNNWeights of the book's model."""
 
     W_xh: Array
     W_hh: Array
@@ -32,18 +32,19 @@ class Weights(NamedTuple):
     b_q: Array
 
 
-class ArrayStep:
+class NumpyDecoder:
     """A `sampling.Step` of the book's model. A state is W_hhᵀ h, (H) or (H, B); logits are contiguous along V.
 
     `vectors_VD`: input vectors of the tokens, None if they are one-hot. `apply_`: φ in place.
     """
 
     def __init__(
-        self, weights: Weights, vectors_VD: Array | None, apply_: Callable[[Array], object], vocab: Vocab
+        self, weights: RNNWeights, vectors_VD: Array | None, apply_: Callable[[Array], object], vocab: Vocab
     ) -> None:
         W_xh, W_hh, b_h, W_hq, b_q = weights
         inputs_VH = (W_xh if vectors_VD is None else vectors_VD @ W_xh) + b_h
         self.inputs_HV = inputs_VH.T.astype(np.float32)
+        # [W_hh W_hq]ᵀ as one matrix: one product per token instead of two.
         self.bothT = np.concatenate([W_hh, W_hq], 1).T.astype(np.float32)
         self.b_q = b_q.astype(np.float32)
         self.b_q[vocab.unk] = -np.inf  # <unk> stands for unknown characters: there is nothing to print
@@ -57,19 +58,17 @@ class ArrayStep:
         return product[: self.num_hiddens], (product[self.num_hiddens :].T + self.b_q).T
 
 
-class NumpyStep(ArrayStep):
-    """The step of a model in memory, whose hooks may compute its weights."""
+def numpy_decoder(model: "RNNLMScratch", vocab: Vocab) -> NumpyDecoder:
+    """Return the time step of a model in memory, whose hooks may compute its weights."""
+    import torch
 
-    def __init__(self, model: "RNNLMScratch", vocab: Vocab) -> None:
-        import torch
+    from timemachine.kernels.activations import BY_HAND
 
-        from timemachine.kernels.activations import BY_HAND
+    def as_array(x: "Tensor") -> Array:
+        array: Array = x.detach().cpu().to(torch.promote_types(x.dtype, torch.float32)).numpy()
+        return array
 
-        def as_array(x: "Tensor") -> Array:
-            array: Array = x.detach().cpu().to(torch.promote_types(x.dtype, torch.float32)).numpy()
-            return array
-
-        rnn, vectors_VD = model.rnn, model.input_vectors()
-        weights = Weights(*map(as_array, (rnn.W_xh, rnn.W_hh, rnn.b_h, model.W_hq, model.b_q)))
-        vectors = None if vectors_VD is None else as_array(vectors_VD)
-        super().__init__(weights, vectors, BY_HAND[rnn.activation].apply_to_array_, vocab)
+    rnn, vectors_VD = model.rnn, model.input_vectors()
+    weights = RNNWeights(*map(as_array, (rnn.W_xh, rnn.W_hh, rnn.b_h, model.W_hq, model.b_q)))
+    vectors = None if vectors_VD is None else as_array(vectors_VD)
+    return NumpyDecoder(weights, vectors, BY_HAND[rnn.activation].apply_to_array_, vocab)

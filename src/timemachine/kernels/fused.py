@@ -115,6 +115,7 @@ class _Loss(torch.autograd.Function):
         kernel.finish(arguments)
         if arguments.out_of_range:
             raise IndexError("index out of range in the fused kernel")
+        # Already the gradients: the forward pass has computed them while the states were in the cache.
         ctx.save_for_backward(*gradients)
         ctx.mark_non_differentiable(nll_TB)
         ctx.set_materialize_grads(False)  # no zeros (T, B) for nll_TB, whose gradient is not used
@@ -134,6 +135,7 @@ def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
 
     Torch's threads spin while they wait for work, so other threads would compete with them for the cores.
     """
+    # A process that was forked has no OpenMP threads; GNU's library would wait for them for ever.
     threads = min(arguments.threads, arguments.chunks)
     if threads > 1 and library.parallel and os.getpid() == library.process:
         library.parallel(work, arguments, threads, 0)

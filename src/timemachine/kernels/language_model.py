@@ -16,7 +16,7 @@ from timemachine.kernels import fused
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.bptt import recurrence
 from timemachine.kernels.cells import GATES, fused_cell, has_parameters, layers_of, recurrent_weights
-from timemachine.kernels.decoding import NumpyStep
+from timemachine.kernels.decoding import numpy_decoder
 from timemachine.language_model import RNNLMScratch
 from timemachine.rnn import RNNScratch
 from timemachine.sampling import Step
@@ -51,6 +51,7 @@ class FusedRNNLM(RNNLMScratch):
         cells and activations; under autocast, since the kernels do not support its precision; under torch.compile; if
         a hook computes a weight, as in pruning; and if a method is replaced that the kernels do not call.
         """
+        # Asked in each step, not once: a device, an autocast context or a method may change between two calls.
         asked, (hiddens, vocab_size) = self.hparams["backward"], self.W_hq.shape
         are_parameters = has_parameters(self.rnn) and type(self.W_hq) is type(self.b_q) is nn.Parameter
         if asked == "autograd" or not are_parameters or torch.compiler.is_compiling() or replaced_methods(self):
@@ -90,6 +91,7 @@ class FusedRNNLM(RNNLMScratch):
         """Return hidden states (T, B, H) and the state after the last step, from indices (B, T) and a state."""
         if self.kernel(with_states=True) == "autograd":
             return super().hidden_states(X_BT, state_BS)
+        # One product per symbol instead of one per window and step.
         rnn, vectors_VD = self.rnn, self.input_vectors()
         W_xh = rnn.W_xh if vectors_VD is None else vectors_VD @ rnn.W_xh  # rows, which an index looks up
         return recurrence(X_BT.T, W_xh, rnn.W_hh, rnn.b_h, state_BS, rnn.activation)
@@ -115,7 +117,7 @@ class FusedRNNLM(RNNLMScratch):
     def decoding_step(self, vocab: Vocab) -> Step | None:
         """Return a time step in NumPy, faster for small models; None if it would compute something else."""
         is_by_hand = self._has_bptt() and not replaced_methods(self)
-        return NumpyStep(self, vocab) if is_by_hand else None
+        return numpy_decoder(self, vocab) if is_by_hand else None
 
 
 METHODS = "one_hot", "inputs", "hidden_states", "output_layer", "forward", "loss", "nll"  # which kernels do not call

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from timemachine.config import format_value
 from timemachine.errors import SettingError
 
-PLAIN = (bool, int, float, str)
+PLAIN_TYPES = (bool, int, float, str)
 EXTRAS = {"TensorBoardLogger": "tensorboard"}  # class -> its package, which is also the extra
 
 
@@ -58,11 +58,13 @@ def is_valid(value: Any, hint: Any) -> bool:
     true.
     """
     try:
+        # Not `strict=True`, which rejects a text for a Path and a list for a tuple.
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
         converted = adapter.validate_python(value)
     except ValidationError:
         return False
     except (PydanticUserError, TypeError):  # an annotation that cannot be checked
         return True
-    is_plain = isinstance(value, PLAIN) and isinstance(converted, PLAIN)
+    # pydantic reads "1" as a number and 1 as true, but the class would get the value as it is.
+    is_plain = isinstance(value, PLAIN_TYPES) and isinstance(converted, PLAIN_TYPES)
     return not is_plain or type(value) is type(converted) or (type(value), type(converted)) == (int, float)

@@ -1,15 +1,20 @@
 """The files that a run writes at its end."""
 
+import json
+from pathlib import Path
 from typing import Any
+
+import safetensors.torch
 
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.checkpoints import class_name
 from timemachine.run.curves import write_curves
 from timemachine.run.files import relative_path, write_whole
-from timemachine.run.load import export_model
 from timemachine.run.progress import continuation
 from timemachine.run.record import EXPORT, Record, with_class_defaults
 from timemachine.run.results import outcome
+from timemachine.vocab import Vocab
 
 
 def write_artifacts(run: Record, trainer: Any) -> list[str]:
@@ -31,6 +36,15 @@ def write_artifacts(run: Record, trainer: Any) -> list[str]:
         lines += ['continuation  "{}"'.format(sample.replace("\n", "↵"))]
     # Not earlier: a sweep that is repeated skips a job with this status, and a kill may come at any time.
     run.update(status=status, message=message)
-    lines += [f"folder        {relative_path(run.folder)}"]
     hooks = [each.log_results for each in (*trainer.callbacks, *trainer.loggers) if hasattr(each, "log_results")]
-    return [*lines, *filter(None, (hook(run, trainer) for hook in hooks))]
+    lines += filter(None, [hook(run, trainer) for hook in hooks])
+    return [*lines, f"folder        {relative_path(run.folder)}"]
+
+
+def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
+    """Write model.safetensors, for `load_model` and for any program that reads the format. Raises OSError."""
+    entries = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
+    about: dict[str, Any] = {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
+    about |= {"class": class_name(type(model)), "hyper_parameters": dict(model.hparams), "summary": entries}
+    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
+    write_whole(path, safetensors.torch.save(weights, {name: json.dumps(value) for name, value in about.items()}))

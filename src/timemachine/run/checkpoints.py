@@ -53,41 +53,46 @@ class ExactResume(Callback):
 
     Also corrects four things that Lightning 2.6 does to a resumed run: it ends the last epoch twice with max_steps,
     rounds 64-bit weights to 32 bits, forgets the best checkpoint of a run that was moved, and trains one more epoch if
-    EarlyStopping ended the run. Not corrected: it asks a DataLoader for its iterator before `on_train_epoch_start`, and
-    without a resume after it, so a run whose DataLoader and hook both draw from torch's generator is not the same.
+    EarlyStopping ended the run. Known gap: a resumed run creates the DataLoader's iterator before
+    `on_train_epoch_start`, a new run after it; if both draw from torch's generator, the two differ.
     """
 
     def __init__(self) -> None:
-        self.states: Any = None  # of the checkpoint
-        self.first: Any = None  # when the first epoch of the resumed run starts
+        self.states_of_checkpoint: Any = None
+        self.states_after_loader: Any = None  # after the resumed run's DataLoader has created its iterator
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Convert the model before Lightning restores its weights, let each epoch end once, and restore the states."""
+        # Lightning converts it afterwards, so that 64-bit weights would pass through a 32-bit model.
         trainer.precision_plugin.convert_module(pl_module)
         setup_data = trainer.fit_loop.setup_data
 
-        def restored() -> None:  # asks the DataLoader for its iterator, which may draw; callbacks may draw before it
-            if self.states is not None:
-                restore(self.states)
-            setup_data()
-            if self.states is not None:
-                self.states, self.first = None, random_states()
+        def setup_data_with_states() -> None:
+            # Not in `on_load_checkpoint`: a callback's `on_fit_start` may draw after it.
+            if self.states_of_checkpoint is not None:
+                restore(self.states_of_checkpoint)
+            setup_data()  # creates the DataLoader's iterator, which may draw
+            if self.states_of_checkpoint is not None:
+                self.states_of_checkpoint, self.states_after_loader = None, random_states()
 
-        trainer.fit_loop.setup_data = restored  # type: ignore[method-assign]
+        trainer.fit_loop.setup_data = setup_data_with_states  # type: ignore[method-assign]
+        # With max_steps it is true, and a resumed run ends the checkpoint's epoch again, with all its hooks.
         trainer.fit_loop._iteration_based_training = lambda: False  # type: ignore[method-assign]  # private
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add the states as plain values and tensors, all that `weights_only` loads."""
         checkpoint["random"] = random_states()
-        checkpoint["class"] = name_of(type(pl_module))  # so that no other class is built from it
+        checkpoint["class"] = class_name(type(pl_module))  # so that no other class is built from it
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Keep the states; point checkpoint paths to this run's folder; stay ended after EarlyStopping."""
-        self.states = checkpoint.get("random")
+        self.states_of_checkpoint = checkpoint.get("random")
         stopped = [getattr(each, "state_key", "") for each in trainer.early_stopping_callbacks]
+        # EarlyStopping restores its counts, but stops only after the next validation: one epoch too late.
         for key, state in checkpoint["callbacks"].items():
             if key in stopped and state.get("stopping_reason"):
                 trainer.should_stop = True
+        # With another `dirpath`, ModelCheckpoint forgets its best score, and the next validation is the best one.
         for callback in trainer.checkpoint_callbacks:
             state = checkpoint["callbacks"].get(callback.state_key)
             if isinstance(callback, ModelCheckpoint) and state:
@@ -95,13 +100,14 @@ class ExactResume(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the states that followed, once: callbacks may have drawn again when the training started."""
-        if self.first is not None:
-            restore(self.first)
-            self.first = None
+        if self.states_after_loader is not None:
+            restore(self.states_after_loader)
+            self.states_after_loader = None
 
 
 def random_states() -> tuple[Any, ...]:
     """Return the states of the generators of torch, CUDA, NumPy and Python."""
+    # NumPy's state contains an array, which `weights_only` does not load.
     name, keys, *others = np.random.get_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return torch.get_rng_state(), cuda, (name, np.asarray(keys).tolist(), *others), random.getstate()
@@ -116,7 +122,7 @@ def restore(states: tuple[Any, ...]) -> None:
     random.setstate(python)
 
 
-def name_of(kind: type) -> str:
+def class_name(kind: type) -> str:
     """Return the name of a class by which it is imported."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
@@ -187,6 +193,7 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
         return None
     if run.settings["trainer"].get("fast_dev_run"):
         raise SettingError(f"trainer.fast_dev_run: would replace the results in {folder}; use another hydra.run.dir")
+    # Not the trainer: a run may be continued with more epochs, or on another device.
     run.require_same("seed", "init_from", "model", "data")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)

@@ -45,6 +45,7 @@ def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", wi
     `width`: in inches. No file if no perplexity was measured.
     """
     rows = read_numbers(folder / "metrics.csv")
+    # Validations within an epoch are drawn at their fraction of it, from the steps at which epochs end.
     ends = {row["epoch"]: row["step"] for row in rows}
     curves: dict[str, list[tuple[float, float]]] = {"train": [], "val": []}
     for row in rows:

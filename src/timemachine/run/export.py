@@ -9,12 +9,12 @@ import numpy as np
 from safetensors import safe_open
 
 from timemachine.config import Tokens
-from timemachine.kernels.decoding import Array, ArrayStep, Weights
+from timemachine.kernels.decoding import Array, NumpyDecoder, RNNWeights
 from timemachine.run.record import ENDED, EXPORT, LAST, TRUSTED_CLASSES, read_summary
 from timemachine.sampling import Step
 from timemachine.vocab import Vocab
 
-ACTIVATIONS: dict[str, Callable[[Array], object]] = {  # in place, with the values of `kernels.activations`
+IN_PLACE: dict[str, Callable[[Array], object]] = {  # in place, with the values of `kernels.activations`
     "tanh": lambda Z: np.tanh(Z, out=Z),
     "relu": lambda Z: np.maximum(Z, 0, out=Z),
 }
@@ -25,16 +25,16 @@ def load_decoder(run: Path, model_class: type | None = None) -> tuple[Step, Voca
 
     Raises SettingError if the run cannot be read.
     """
-    if model_class is None and (loaded := load_step(run)):
+    if model_class is None and (loaded := load_numpy_decoder(run)):
         return loaded
-    from timemachine.decoding import step_of  # deferred: import torch and Lightning
+    from timemachine.decoding import make_decoder  # deferred: import torch and Lightning
     from timemachine.run.load import load_model
 
     model, vocab = load_model(run, model_class)
-    return step_of(model, vocab), vocab
+    return make_decoder(model, vocab), vocab
 
 
-def load_step(run: Path) -> tuple[Step, Vocab] | None:
+def load_numpy_decoder(run: Path) -> tuple[Step, Vocab] | None:
     """Return a decoding step and the vocabulary of a run's export, or None where `load.load_model` is needed.
 
     That is for a checkpoint, a stale export, a class or a cell without a step in NumPy, weights of 16 bits, and
@@ -47,7 +47,7 @@ def load_step(run: Path) -> tuple[Step, Vocab] | None:
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no dict)
         vocab, arguments = Vocab(about["tokens"], Tokens(about["kind"])), about["hyper_parameters"]
         is_supported = (
-            about["class"] in TRUSTED_CLASSES and arguments["cell"] == "rnn" and arguments["activation"] in ACTIVATIONS
+            about["class"] in TRUSTED_CLASSES and arguments["cell"] == "rnn" and arguments["activation"] in IN_PLACE
         )
         is_current = not (run / LAST).exists() or _is_of_the_end(run, about["summary"]["metrics"])
         if not (is_supported and is_current and _has_shapes(weights, arguments, len(vocab))):
@@ -55,8 +55,9 @@ def load_step(run: Path) -> tuple[Step, Vocab] | None:
         vectors_VD = weights.get("embedding")
         if arguments["tie_weights"]:
             vectors_VD = weights["W_hq"].T / arguments["embedding_sigma"]
-        named = Weights(*(weights[name] for name in ("rnn.W_xh", "rnn.W_hh", "rnn.b_h", "W_hq", "b_q")))
-        return ArrayStep(named, vectors_VD, ACTIVATIONS[arguments["activation"]], vocab), vocab
+        named = RNNWeights(*(weights[name] for name in ("rnn.W_xh", "rnn.W_hh", "rnn.b_h", "W_hq", "b_q")))
+        return NumpyDecoder(named, vectors_VD, IN_PLACE[arguments["activation"]], vocab), vocab
+    # Not an error here: `load_model` reads the same file, and its message names the reason.
     except Exception:  # damaged bytes, or another program's file, raise anything
         return None
 

@@ -21,7 +21,7 @@ METRIC = "val/perplexity"  # of runs that record no `optimized_metric`
 NUM_SHOWN = 6  # settings that the printed table shows
 FIRST_COLUMNS, LAST_COLUMNS = ["job", "status"], ["message", "folder"]
 SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
-# Settings that follow from others, copies and places in the run's folder, or that do not concern the training.
+# Derived settings, paths inside the run's folder, and settings without effect on the training.
 DERIVED = re.compile(r"resume|tags|(network|rates)\..*|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*")
 
 
@@ -72,6 +72,7 @@ def drop_copied_seeds(jobs: list[Job]) -> None:
 
 def read_job(folder: Path, name: str = "") -> Job:
     """Return the job of a folder, with status `failed` if it has no summary.json or its process was killed."""
+    # A job that was killed or failed has no final numbers, but its tables have those of the epochs that it completed.
     try:
         summary = read_summary(folder)
         summary["metrics"] = summary["metrics"] or final_numbers(folder, metric_of(summary))
@@ -86,6 +87,7 @@ def read_job(folder: Path, name: str = "") -> Job:
 
 def job_folders(folder: Path) -> list[Path]:
     """Return the folders of all runs below a folder, at any depth, in natural order: 2 before 10."""
+    # `.hydra` as well: a job that failed before its training has no summary.json.
     folders = {path.parent for name in ("summary.json", ".hydra") for path in folder.glob(f"**/{name}")} - {folder}
     return sorted(
         folders, key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
@@ -115,6 +117,7 @@ def table_of(jobs: list[Job]) -> "DataFrame":
 
     rows = DataFrame(rows_of(jobs), dtype=object)  # as objects: floats hold missing integers
     table = rows.drop(columns=["scale", "optimized_metric"], errors="ignore")
+    # Jobs that failed before they read their settings or the text lack these columns, which is no variation.
     ran, read = table[[bool(job.settings) for job in jobs]], table[[bool(job.corpus) for job in jobs]]
     settings = [name for name in table if is_setting(name)]
     settings = [name for name in settings if (read if name in SYMBOLS else ran)[name].map(repr).nunique() > 1]

@@ -9,7 +9,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from safetensors import safe_open
 
@@ -18,8 +17,7 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.checkpoints import name_of, unreadable
-from timemachine.run.files import write_whole
+from timemachine.run.checkpoints import class_name, unreadable
 from timemachine.run.record import EXPORT, LAST, TRUSTED_CLASSES, parse_summary, read_summary, with_class_defaults
 from timemachine.run.rows import read_numbers
 from timemachine.vocab import Vocab
@@ -50,6 +48,7 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
     model.safetensors is read: an export is older if the run was resumed and killed. `model_class`: the class of the run
     if it is not one of this project's. Raises SettingError if nothing can be read, and for another class.
     """
+    # The newer file, not the export by preference: a resumed run that was killed has a newer checkpoint.
     path = Path(run)
     paths = [place for name in (EXPORT, LAST) if (place := path / name).exists()] if path.is_dir() else [path]
     if not paths:
@@ -58,8 +57,9 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
     if model_class is None and name not in TRUSTED_CLASSES:
         rule = f"add model._target_={name} (in Python: model_class) if it is a subclass of RNNLMScratch"
         raise SettingError(f"{run}: its model is of the class {name}; {rule}")
-    if model_class is not None and name_of(model_class) != name:
-        raise SettingError(f"{run}: its model is of the class {name}, not {name_of(model_class)}")
+    if model_class is not None and class_name(model_class) != name:
+        raise SettingError(f"{run}: its model is of the class {name}, not {class_name(model_class)}")
+    # From here on the name is a trusted one, or that of a class which the caller has imported.
     module, _, attribute = name.rpartition(".")
     kind = model_class or getattr(import_module(module), attribute)
     if not issubclass(kind, RNNLMScratch):
@@ -124,15 +124,6 @@ def load_initial_weights(run: str, model: RNNLMScratch, vocab: Vocab) -> dict[st
     except RuntimeError as error:
         raise SettingError(f"init_from={run}: use the model.hiddens, … of that run: {one_line(error, 200)}") from error
     return {"run": run, "epoch": summary_of(run)["metrics"].get("epoch")}
-
-
-def export_model(path: Path, model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> None:
-    """Write model.safetensors, for `load_model` and for any program that reads the format. Raises OSError."""
-    entries = {name: summary[name] for name in ("status", "settings", "corpus", "metrics", "versions", "git")}
-    about: dict[str, Any] = {"tokens": vocab.idx_to_token, "kind": vocab.kind.name}
-    about |= {"class": name_of(type(model)), "hyper_parameters": dict(model.hparams), "summary": entries}
-    weights = {name: weight.detach().cpu().contiguous() for name, weight in model.state_dict().items()}
-    write_whole(path, safetensors.torch.save(weights, {name: json.dumps(value) for name, value in about.items()}))
 
 
 class Run:

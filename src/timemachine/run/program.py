@@ -85,6 +85,7 @@ def open_run(cfg: DictConfig) -> Record:
     """
     hydra_cfg = HydraConfig.get()
     folder, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
+    # Before anything reads a setting: all later checks concern the settings of the run as it will continue.
     if cfg.resume is not None:
         take_recorded(cfg, read_summary(folder)["settings"], overrides)
     if not is_first_process():
@@ -94,13 +95,13 @@ def open_run(cfg: DictConfig) -> Record:
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
     ignored = {"resume", *typed_overlays(hydra_cfg)}  # by a resumed run
-    typed = [*places_of_settings(hydra_cfg), *(each for each in overrides if name_of(each) not in ignored)]
+    typed = [*places_of_settings(hydra_cfg), *(each for each in overrides if override_name(each) not in ignored)]
     searches = is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper")
     about = {"overrides": overrides} | choices
     return Record(folder, settings, is_job=is_job(), searches=searches, typed=typed, files=hydra_files(cfg), **about)
 
 
-def name_of(override: str) -> str:
+def override_name(override: str) -> str:
     """Return the name of the setting or the group in an override such as `+model.lr=1`."""
     return override.lstrip("+~").partition("=")[0]
 
@@ -108,7 +109,9 @@ def name_of(override: str) -> str:
 def typed_overlays(hydra_cfg: Any) -> list[str]:
     """Return the typed groups that change settings of other groups, such as `recipe`: a resumed run ignores them."""
     groups = {str(group) for group in hydra_cfg.runtime.choices} - {*GROUPS, "callbacks", "logger"}
-    return [name for name in map(name_of, hydra_cfg.overrides.task) if name in groups and not name.startswith("hydra")]
+    return [
+        name for name in map(override_name, hydra_cfg.overrides.task) if name in groups and not name.startswith("hydra")
+    ]
 
 
 def hydra_files(cfg: DictConfig) -> dict[str, str]:
@@ -125,7 +128,8 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
 def check_settings(settings: dict[str, Any]) -> None:
     """Check the settings of a run; first those whose check imports nothing slow. Raises SettingError."""
     hydra_cfg = HydraConfig.get()
-    added = {name_of(override) for override in hydra_cfg.overrides.task if override.startswith("+")}
+    added = {override_name(override) for override in hydra_cfg.overrides.task if override.startswith("+")}
+    # Hydra adds any name after a `+`: `+hidens=64` would train without a word.
     for name in sorted(added - {str(group) for group in hydra_cfg.runtime.choices}):
         require("." in name, name, settings.get(name), "no such setting; conf/train.yaml has them")
     for group, names in PASSED.items():
@@ -144,6 +148,7 @@ def check_settings(settings: dict[str, Any]) -> None:
 def places_of_settings(hydra_cfg: Any) -> list[str]:
     """Return the words of the command line that say where Hydra finds files of settings."""
     name, sources = str(hydra_cfg.job.config_name), hydra_cfg.runtime.config_sources
+    # Hydra lists the folders of `--config-dir` among its sources, not among the overrides.
     words = [] if name == "train" else ["--config-name", name]
     words += [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
     return words + [each for each in hydra_cfg.overrides.hydra if each.startswith("hydra.searchpath=")]
@@ -166,6 +171,7 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
         for group in [group for group in GROUPS if group == "trainer" or group not in typed]:
             plain = {name: value for name, value in recorded[group].items() if _is_plain(value)}
             target = plain.pop("_target_", None)
+            # The folder may be somebody else's: a class that it names is imported only if it is one of ours.
             if target in TRUSTED_CLASSES and f"{group}._target_" not in typed:
                 cfg[group] = {"_target_": target} | plain
             else:  # a class from the command line or conf/: only arguments that do not depend on the machine
@@ -209,6 +215,7 @@ def newest_run(is_open: bool = False) -> Path | None:
 
     `is_open`: only of runs that have a checkpoint and have not ended.
     """
+    # By the time of the last write: a run that was resumed is newer than its folder's name says.
     summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in (path.parent for path in summaries):
         is_resumable = (folder / "checkpoints").exists()

@@ -80,12 +80,13 @@ class RunProgress(ProgressBar):
             self.bar = None
 
     def _print(self, trainer: pl.Trainer, model: Any) -> None:
-        epoch = trainer.current_epoch
+        epoch = trainer.current_epoch  # Lightning has already counted the epoch that ended
         if not self.is_on or epoch == self.printed:
             return
         metrics = {name: short(float(value), 1) for name, value in trainer.callback_metrics.items()}
         train, val = (metrics.get(f"{name}/perplexity", "–") for name in ("train", "val"))
         numbers = f"perplexity {train} training, {val} validation"
+        # No perplexities, but other metrics:
         if train == val == "–" and metrics:  # a custom model with other names
             numbers = "  ".join(f"{name} {float(value):.4g}" for name, value in trainer.callback_metrics.items())
         if self.bar:

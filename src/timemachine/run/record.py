@@ -54,11 +54,11 @@ class Record:
     """A run's folder, its lock and its summary.json, as a context manager.
 
     Entering locks the folder, so that one process trains in it, and reads an earlier session's summary as `before`.
-    Leaving writes the status: `completed` or `diverged` as `update` has set it, otherwise `diverged`, `failed` or
-    `interrupted`, by the exception, which propagates. Until `begin`, an earlier session's summary is not changed. Only
-    the first process of a run writes. `typed`: the words of the command line, to print how to resume. `files`: contents
-    of further files, by their paths in the folder, which `begin` writes. `searches`: whether a sweeper minimises the
-    `objective`. `about`: entries of a new summary, such as `overrides`.
+    On exit it records the status: the one set by `update`, or one derived from the exception, which is re-raised.
+    Until `begin`, an earlier session's summary is not changed. Only the first process of a run writes. `typed`: the
+    words of the command line, to print how to resume. `files`: contents of further files, by their paths in the folder,
+    which `begin` writes. `searches`: whether a sweeper minimises the `objective`. `about`: entries of a new summary,
+    such as `overrides`.
 
     Raises SettingError on entering, for a folder that is in use and for a damaged summary.json.
     """
@@ -101,6 +101,7 @@ class Record:
 
         Raises SettingError if it has ended, or has a checkpoint to resume from, with other settings.
         """
+        # Only a job: a single run is continued by `resume=`, also one that has completed.
         has_ended = self.before.get("status") in ENDED
         if not self.is_job or not (has_ended or (self.folder / LAST).exists()):
             return False
@@ -147,6 +148,7 @@ class Record:
             session = {"epoch": epoch, "started": self.summary["started"]}
             first = {name: self.before[name] for name in FIRST if name in self.before}
             self.summary |= first | {"resumed": [*self.before.get("resumed", []), session]}
+        # LearningRateFinder sets `model.hparams.lr`, BatchSizeFinder `data.hparams.batch_size`.
         for group, arguments in (("model", model.hparams), ("data", data.hparams)):
             numbers = {name: value for name, value in arguments.items() if isinstance(value, int | float)}
             self.settings[group] |= {name: numbers[name] for name in numbers.keys() & self.settings[group].keys()}
@@ -161,6 +163,7 @@ class Record:
         """Add entries and write summary.json, whole or not at all."""
         self.summary, self.has_begun = self.summary | entries, True
         if self.writes:
+            # JSON lacks NaN, and other programs reject the `NaN` that Python writes by default.
             text = json.dumps(_finite(self.summary), indent=2, allow_nan=False) + "\n"
             write_whole(self.folder / "summary.json", text.encode())
 
@@ -173,6 +176,7 @@ class Record:
                 self.update(**status, seconds=round(seconds, 1))
         finally:
             self._lock.release()
+        # After a rejection there is nothing to resume.
         if was_interrupted(error) and self.prints and self.has_begun:
             again = [each for each in self.typed if not each.startswith("resume=")]
             command = ["python", "train.py", f"resume={relative_path(self.folder)}", *again]
@@ -196,6 +200,7 @@ def status_and_message(error: BaseException) -> dict[str, str]:
     """Return the status and the message of a run that ended with an exception."""
     if was_interrupted(error):
         return {"status": "interrupted", "message": "interrupted"}
+    # Hydra wraps an exception of a constructor in one of its own, whose message names the constructor only.
     error = unwrapped(error)
     message = one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
     return {"status": "diverged" if isinstance(error, Diverged) else "failed", "message": message}
@@ -239,6 +244,7 @@ def _text_of(data: Any, settings: dict[str, Any]) -> dict[str, Any]:
         return {"title": "your own data"}
     from timemachine.perplexity import count_unknown  # deferred: imports torch
 
+    # The hash, since a file of the same name may change between a run and its resumption or evaluation.
     about = {name: getattr(text, name) for name in ("name", "title", "source", "sha256", "left_out")}
     about |= {"characters": len(text.characters), "tokens": len(data.tokens_N), "vocabulary": len(data.vocab)}
     unknown, size = count_unknown(text.characters, data.vocab) if data.hparams["min_count"] > 1 else (0, 0)
@@ -288,6 +294,7 @@ def is_running(folder: Path) -> bool:
     """Return whether a process is training in the folder. If none does and the status is `running`, it was killed."""
     if not (folder / LOCK).exists():
         return False
+    # The status alone does not tell: a process that was killed has left `running`.
     try:
         with FileLock(folder / LOCK, timeout=0):
             return False

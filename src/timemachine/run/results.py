@@ -20,6 +20,7 @@ def measure_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes
     if not run.has_begun:  # a resumed run that had nothing left to train
         run.begin(model, data)
     metrics = final_numbers(run.folder, metric_of(run.summary))
+    # A user's run may lack the callback `tables`, or have ended within an epoch.
     if metrics.get("step") != logged["step"]:
         metrics = {name: value if name in ("epoch", "step") else float(value) for name, value in logged.items()}
     kernel = getattr(model, "trained_with", run.before.get("kernel", "autograd"))  # nothing may have been left to train
@@ -36,6 +37,7 @@ def outcome(summary: Mapping[str, Any]) -> tuple[str, str | None]:
         return "diverged", f"diverged: ends with a validation perplexity of {val:.4g}, {rule}"
     if not math.isfinite(metrics.get("train/perplexity", 0.0)):
         return "diverged", f"diverged: the training perplexity is not finite; {REMEDY}"
+    # Such as a run with `limit_val_batches=0`: completed, but a search cannot use it.
     names = ("train/perplexity", metric) if metric == "val/perplexity" else (metric,)  # a custom model has others
     missing = [name for name in names if name not in metrics]
     return "completed", f"the last epoch has no {' and no '.join(missing)}" if missing else None

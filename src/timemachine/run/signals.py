@@ -42,6 +42,7 @@ def end_with_parent() -> None:
     if "LOCAL_RANK" in os.environ and not _runs_this_program(parent):
         os._exit(1)
 
+    # Polled, since Linux's PR_SET_PDEATHSIG has no counterpart on macOS.
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(POLL_SECONDS)

@@ -62,6 +62,7 @@ class Sweep(Callback):
         sweeper = config.hydra.sweeper
         params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
         parsed = OverridesParser.create().parse_overrides([*params.values(), *config.hydra.overrides.task])
+        # Hydra composes the jobs later; only here the number of jobs can be known before the first one.
         choices = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         self.varied = {each.key_or_group for each in choices.values() if each.is_sweep_override()} | {*params}
         if (exercise := str(config.hydra.runtime.choices.get("exercise"))) != "none":
@@ -93,9 +94,10 @@ class Sweep(Callback):
             print(error_line(error), file=sys.stderr, flush=True)
             atexit.unregister(self._print_how_to_resume)
             sys.exit(1)
+        # A mistake in code: Hydra would print the first job's traceback only.
         if error and not isinstance(error, UserError):
             traceback.print_exception(error)
-        if is_child:
+        if is_child:  # its parent prints the line
             sys.exit(int(not job.has_ended))
         number, varied = config.hydra.job.num + 1, [name for name in config.hydra.overrides.task if self._varies(name)]
         message = one_line(error or job.message or "")
@@ -173,6 +175,7 @@ def run_in_child() -> float:
     command: list[str] = [sys.executable, str(REPOSITORY / "train.py"), *places_of_settings(hydra_cfg)]
     others = "hydra.mode=", "hydra/launcher=", "hydra.sweep", "hydra.searchpath="
     kept = [each for each in overrides.hydra if not each.startswith(others)]
+    # With a job number, the child knows that it is a job; with RUN, that it is not the sweep.
     command += [*overrides.task, *kept, "hydra.mode=RUN", f"hydra.job.num={hydra_cfg.job.num}"]
     command += [f"hydra.run.dir={_quoted(folder)}", f"hydra.sweep.dir={_quoted(hydra_cfg.sweep.dir)}"]
     with subprocess.Popen(command, cwd=hydra_cfg.runtime.cwd, stdin=subprocess.DEVNULL) as child:
@@ -196,6 +199,7 @@ def _quoted(path: object) -> str:
 
 def _finish_wandb(status: str) -> None:
     """Finish the job's run in W&B, if there is one, so that the next job of a sweep begins its own."""
+    # Not imported here, since it takes a second and most sweeps do not log to W&B.
     wandb = sys.modules.get("wandb")
     if wandb is not None and wandb.run is not None:
         wandb.run.summary["status"] = status

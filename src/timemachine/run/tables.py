@@ -17,10 +17,8 @@ from timemachine.run.rows import COLUMNS, Row, add_rows, read, write_rows
 class Tables(Callback):
     """Write steps.csv, a row per optimizer step, and metrics.csv, a row per epoch and per validation within one.
 
-    The rows of an epoch are written when its first checkpoint is saved, or else when the next epoch starts. So a run
-    that is killed has all rows up to its last checkpoint, and those after it are dropped when it is resumed: the files
-    then have the same bytes as an uninterrupted run's. (Lightning's CSVLogger writes after the checkpoint, and puts the
-    training and the validation of an epoch into separate rows.)
+    When rows are written: see `_write_epoch`. (Lightning's CSVLogger writes after the checkpoint, and puts the training
+    and the validation of an epoch into separate rows.)
 
     metrics.csv has a column for each metric of `self.log`. The loss of a step is the mean over its batches
     (`accumulate_grad_batches`) and over processes. Numbers stay on the device until the epoch ends, since reading them
@@ -32,7 +30,7 @@ class Tables(Callback):
         self.loss, self.losses = torch.tensor(math.nan), list[Tensor]()  # of this batch; of the batches of this step
         self.steps, self.last_step = list[tuple[int, Tensor]](), 0  # of this epoch: number; loss and norms (3,)
         self.row: Row = {}  # of metrics.csv: its last row, until it is written
-        self.ended: int | None = None  # an epoch, counted from 1, that has ended and is not written yet
+        self.ended: int | None = None  # an epoch, counted from 1, that has ended and whose rows are pending
         self.num_rows = {path.name: 0 for path in (self.steps_csv, self.metrics_csv)}  # written so far
         self.rows_of_checkpoint: dict[str, int] | None = None
         self.rate = math.nan  # learning rate of the last step
@@ -49,6 +47,7 @@ class Tables(Callback):
             if trainer.is_global_zero and (path.exists() or self.last_step):
                 rows = [row for row in read(path) if row.get("step", "").isdecimal()]
                 rows = [row for row in rows if int(row["step"]) <= self.last_step]
+                # The last row alone would not show a row that is missing in the middle.
                 expected = (self.rows_of_checkpoint or {}).get(path.name, len(rows))
                 has_end = bool(rows) and int(rows[-1]["step"]) == self.last_step
                 if self.last_step and not (has_end and len(rows) == expected):
@@ -59,7 +58,7 @@ class Tables(Callback):
                 self.num_rows[path.name] = len(rows)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the epoch before if no checkpoint was saved, and forget its metrics; start the stopwatch."""
+        """Write the previous epoch, forget its metrics, and start the stopwatch."""
         self._write_epoch(trainer)
         _take_logged(trainer)
         self.began, self.seconds, self.num_targets = perf_counter(), 0.0, 0
@@ -74,6 +73,7 @@ class Tables(Callback):
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Keep the loss, and the step if this batch completed one; read the stopwatch."""
+        # `outputs` is None if the model's `training_step` returned None, to skip the batch.
         self.losses.append(outputs["loss"].detach() if outputs else torch.full_like(self.loss, math.nan))
         if trainer.global_step != self.last_step:  # unchanged after all but the last of accumulated batches
             self._add_step(trainer.global_step, pl_module)
@@ -89,11 +89,11 @@ class Tables(Callback):
             self._add_metrics(trainer, trainer.current_epoch + 1, {})
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Note that the epoch has ended. The model logs its training perplexity only after this hook."""
+        """Mark the epoch's rows as pending."""
         self.ended = trainer.current_epoch + 1
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        """Write the epoch's rows before its checkpoint, which records their number."""
+        """Write the epoch, and record the numbers of rows in the checkpoint."""
         self._write_epoch(trainer)
         checkpoint["tables"] = dict(self.num_rows)
 
@@ -102,7 +102,7 @@ class Tables(Callback):
         self.rows_of_checkpoint = checkpoint.get("tables")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the last epoch if no checkpoint was saved."""
+        """Write the last epoch."""
         self._write_epoch(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -135,7 +135,13 @@ class Tables(Callback):
         self.row |= {"epoch": epoch, "step": trainer.global_step} | measured | _take_logged(trainer)
 
     def _write_epoch(self, trainer: pl.Trainer) -> None:
-        """Write the rows of an epoch that has ended, once; give the loggers the numbers that are computed here."""
+        """Write the rows of an epoch that has ended, once; give the loggers the numbers that are computed here.
+
+        Called before each checkpoint, when the next epoch starts, and when the training ends.
+        """
+        # Not in `on_train_epoch_end`: Lightning computes the training perplexity after this hook. Before a checkpoint:
+        # a run that is killed then has all rows up to its last checkpoint, those after it are dropped when the run is
+        # resumed, and the tables end with the same bytes as an uninterrupted run's.
         if (epoch := self.ended) is None:
             return
         self.ended, steps, count = None, self._write_steps(trainer, epoch), max(len(self.steps), 1)
@@ -143,11 +149,12 @@ class Tables(Callback):
         norms = {name: math.fsum(step[name] for step in steps) / count for name in ("grad_norm", "grad_norm_clipped")}
         is_known = not math.isnan(norms["grad_norm"])  # not of a custom model
         clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in steps) if is_known else math.nan
+        # In characters, so that models of characters and of BPE tokens compare.
         num_chars = self.num_targets * _chars_per_token(trainer)
         speed = torch.tensor(
             num_chars / max(self.seconds, 1e-9), dtype=torch.float64, device=trainer.strategy.root_device
         )
-        speed = trainer.strategy.reduce(speed, reduce_op="mean")
+        speed = trainer.strategy.reduce(speed, reduce_op="mean")  # the processes' stopwatches differ
         others = {"clip_fraction": clipped / count, "chars_per_second": float(speed), "lr": self.rate}
         for logger in trainer.loggers:
             logger.log_metrics(others | {"epoch": epoch - 1}, step=trainer.global_step - 1)  # they count from 0
