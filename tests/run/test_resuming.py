@@ -175,12 +175,6 @@ def test_early_stopping_ends_a_run_for_good(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1, 2, 3]
 
 
-def test_early_stopping_after_the_first_epoch(tmp_path: Path) -> None:
-    for _ in range(2):
-        train(tmp_path, EarlyStopping("val/perplexity", stopping_threshold=1000), max_epochs=9)
-        assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1]
-
-
 # Rejected resumes
 
 
@@ -204,14 +198,14 @@ def test_another_experiment_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
-@pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n", "a row less", None])
+@pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n", "a row less", "\xff", None])
 def test_table_with_a_hole_is_rejected(content: str | None, name: str, uninterrupted: Path, tmp_path: Path) -> None:
     """The best validation and the clipped steps are those of all epochs."""
     folder = shutil.copytree(uninterrupted, tmp_path / "run")
     lines = (folder / name).read_text().splitlines(keepends=True)
     (folder / name).unlink()
     if content is not None:
-        (folder / name).write_text("".join([*lines[:2], *lines[3:]]) if content == "a row less" else content)
+        (folder / name).write_text("".join([*lines[:2], *lines[3:]]) if content == "a row less" else content, "latin-1")
     assert_rejected(folder, name, max_epochs=6)
 
 
@@ -235,12 +229,6 @@ def test_damaged_checkpoint_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
     checkpoint.unlink()
     change_summary(folder, status="completed")
     assert_rejected(folder, "has ended")  # its results stay
-
-
-def test_damaged_table_is_rejected(uninterrupted: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(uninterrupted, tmp_path / "run")
-    (folder / "metrics.csv").write_bytes(b"epoch,step\n1,\xff\n")
-    assert_rejected(folder, "metrics.csv: ")
 
 
 def test_checkpoints_elsewhere(tmp_path: Path) -> None:
