@@ -329,7 +329,9 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
     [
         # a value out of range, or of the wrong kind
         ("model.hiddens=-3", "-3"), ("seed=x", "seed=x"), ("model.cell={a:1}", "model.cell"),
-        ("trainer.accumulate_grad_batches=0", "accumulate"), ("trainer.check_val_every_n_epoch=0.5", "check_val"),
+        *((f"trainer.{name}=0", f"{name}=0") for name in (
+            "accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps", "val_check_interval"
+        )),
         ("data.num_val=1000 trainer.overfit_batches=0.5 trainer.check_val_every_n_epoch=2", "overfit"),
         ("callbacks.progress.every_n_epochs=-3", "-3"),
         # a value of the wrong type, which Lightning would take
@@ -342,7 +344,8 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
         ("data.search_dirs=nowhere", "nowhere"), ("init_from=0", "init_from"),
         # a value that nothing would read
         ("+hidens=64", "hidens=64"), ("+model.vocab_size=5", "model.vocab_size=5"),
-        ("+trainer.callbacks=x", "trainer.callbacks=x"), ("model.embedding_dim=8", "embedding_dim=8"),
+        *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
+        ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
         ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
     ],
 )  # fmt: skip

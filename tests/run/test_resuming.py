@@ -175,6 +175,12 @@ def test_early_stopping_ends_a_run_for_good(tmp_path: Path) -> None:
     assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1, 2, 3]
 
 
+def test_early_stopping_after_the_first_epoch(tmp_path: Path) -> None:
+    for _ in range(2):
+        train(tmp_path, EarlyStopping("val/perplexity", stopping_threshold=1000), max_epochs=9)
+        assert [row["epoch"] for row in rows(tmp_path / "metrics.csv")] == [1]
+
+
 # Rejected resumes
 
 
