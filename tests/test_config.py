@@ -14,7 +14,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 
-TABLES = [config.MODEL, config.DATA, config.GENERATE, config.EVALUATE]
+TABLES = [config.MODEL, config.REGULARIZED, config.DATA, config.TRAINER, config.GENERATE, config.EVALUATE]
 SETTINGS = [(name, kind) for table in TABLES for name, kind in table.items()]
 
 

@@ -188,27 +188,6 @@ PLAIN: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("of_the_instance", [False, True])
-@pytest.mark.parametrize("method", ["inputs", "output_layer", "loss", "nll", "rnn.forward"])
-def test_replaced_methods_train(
-    method: str, of_the_instance: bool, sample: Corpus, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In a notebook, the book's `add_to_class` may replace a method after the model has been created."""
-    data, calls = few_windows(sample), list[str]()
-    model = RNNLMScratch(len(data.vocab), hiddens=4)
-    part, name = (model.rnn, "forward") if "." in method else (model, method)
-    original = getattr(part, name)
-
-    def changed(*arguments: Any) -> Any:
-        calls.append(method)
-        return original(*arguments[not of_the_instance :])
-
-    monkeypatch.setattr(part if of_the_instance else type(part), name, changed)
-    LightningTrainer(max_epochs=1, limit_val_batches=0, **PLAIN).fit(model, data)
-    assert len(calls) == 2
-
-
 class Doubled(RNNLMScratch):
     """A model whose loss is a scalar, as in the book's classes, and not a likelihood."""
 

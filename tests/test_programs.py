@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from filelock import FileLock
 
-from tests.support.programs import Program, assert_said, assert_succeeded, call_program, run_program
+from tests.support.programs import Program, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
 from timemachine.page.__main__ import write_page
@@ -172,21 +173,16 @@ def test_a_sweep(short_run: Run, tmp_path: Path) -> None:
 # Diverging runs
 
 
-def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
-    done = call_program("train.py", *SHORT, *EXPLODES, "hydra.run.dir=run")
+@pytest.mark.parametrize("typed", [EXPLODES, ["model.lr=8", "trainer.max_epochs=3"]], ids=["not finite", "guessing"])
+def test_a_run_that_diverges(typed: Sequence[str], tmp_path: Path) -> None:
+    done = call_program("train.py", *SHORT, *typed, "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged")
-    assert_said(done.stderr, f"error: {summary['message']}")
-    _, second = rows(tmp_path / "run/steps.csv")  # the step that was not taken has a row
-    assert not math.isfinite(second["loss"])
-
-
-def test_worse_than_guessing(tmp_path: Path) -> None:
-    done = call_program("train.py", *SHORT, "trainer.max_epochs=3", "model.lr=8", "hydra.run.dir=run")
-    summary = read_summary(tmp_path / "run")
-    assert (done.returncode, summary["status"]) == (1, "diverged")
-    assert_said(done.stderr, f"error: {summary['message']}")
-    assert summary["metrics"]["val/perplexity"] > 28
+    assert done.stderr.splitlines().count(f"error: {summary['message']}") == 1 and "Traceback" not in done.stderr
+    if typed is EXPLODES:
+        assert not math.isfinite(rows(tmp_path / "run/steps.csv")[1]["loss"])  # the step that was not taken has a row
+    else:
+        assert summary["metrics"]["val/perplexity"] > 28
 
 
 # A user's own classes
@@ -333,9 +329,9 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
     [
         # a value out of range, or of the wrong kind
         ("model.hiddens=-3", "-3"), ("seed=x", "seed=x"), ("model.cell={a:1}", "model.cell"),
-        *((f"trainer.accumulate_grad_batches={value}", "accumulate") for value in (0, -1, 0.5)),
-        ("trainer.check_val_every_n_epoch=0", "check_val"), ("trainer.log_every_n_steps=0", "log_every"),
-        ("trainer.val_check_interval=0", "val_check"),
+        *((f"trainer.{name}=0", f"{name}=0") for name in (
+            "accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps", "val_check_interval"
+        )),
         ("data.num_val=1000 trainer.overfit_batches=0.5 trainer.check_val_every_n_epoch=2", "overfit"),
         ("callbacks.progress.every_n_epochs=-3", "-3"),
         # a value of the wrong type, which Lightning would take
@@ -363,25 +359,10 @@ def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("trainer.accelerator=abacus", "abacus"), ("model._target_=nowhere.Model", "nowhere"),
-        ("model=scratch +model.hidens=3", "hidens"), ("data=sample recipe=novel", "teacher"),
-        ("trainer.val_check_interval=1000", "val_check_interval"),
-        ("callbacks=early_stopping callbacks.early_stopping.monitor=nowhere trainer.max_epochs=1", "nowhere"),
-    ],
-)  # fmt: skip
-def test_a_library_says_what_is_wrong(typed: str, says: str) -> None:
-    done = call_program("train.py", "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
-    assert done.returncode == 1 and says in done.stderr and not done.stderr.startswith("error: "), done.stderr
-
-
-@pytest.mark.parametrize(
-    ("typed", "says"),
-    [
-        *((f"{overlay}", overlay.partition("=")[0]) for overlay in (
-            "recipe=novel", "experiment=example", "debug=overfit", "scale=smoke", "recipe=next_edition"
-        )),
+        *((f"{overlay}", overlay.partition("=")[0]) for overlay in ("recipe=novel", "debug=overfit", "scale=smoke")),
         ("-m exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
-        ("model.hiddens=9", "model.hiddens=9"), ("model=rnn", "model."), ("seed=2", "seed=2"),
+        ("model.hiddens=9", "model.hiddens=9"), ("model=scratch", "model"), ("seed=2", "seed=2"),
+        ("init_from=other", "init_from"), ("trainer.barebones=true", "barebones"),
         ("callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder", "LearningRateFinder"),
         ("callbacks.finder._target_=lightning.pytorch.callbacks.BatchSizeFinder", "BatchSizeFinder"),
     ],
@@ -391,7 +372,10 @@ def test_a_rejected_resume_changes_nothing(typed: str, says: str, short_run: Run
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     more = [f"+{typed}" if typed.startswith("callbacks.") else each for each in typed.split()]
     done = call_program("train.py", *more, "resume=run", "logger=csv", "trainer.max_epochs=4")
-    assert done.returncode == 1 and done.stderr.startswith("error: ") and says in done.stderr, done.stderr
+    assert done.returncode == 1, done.stderr
+    assert re.search(f"^(error|ValueError): .*{says}", done.stderr, re.MULTILINE), (
+        done.stderr
+    )  # the second is Lightning's
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -434,13 +418,6 @@ def test_ctrl_c_in_an_import_of_the_checks(own: Path) -> None:
     assert read_summary(Path("run"))["status"] == "interrupted"
 
 
-def test_a_duration_of_the_trainer(tmp_path: Path) -> None:
-    """Lightning takes a dict of Python's, not Hydra's."""
-    typed = ["trainer.max_time={seconds:60}", "data.num_train=100", "trainer.max_epochs=1", "hydra.run.dir=run"]
-    assert_succeeded(call_program("train.py", *SHORT, *typed))
-    assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 1
-
-
 def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
     (own / "wrong.py").write_text("import nothing_of_this_name\n")
     for target, said in (
@@ -458,17 +435,20 @@ def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
 
 
 def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:
-    """Loggers, callbacks and plugins that summary.json names are not built, nor is another class."""
+    """Loggers, callbacks and plugins that summary.json names are not built, nor is another class.
+
+    Nor are settings of the machine taken: another one may have no such device.
+    """
     assert call_program("train.py", *SHORT, "trainer.max_epochs=1", "hydra.run.dir=run").returncode == 0
     (own / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
     path = tmp_path / "run/summary.json"
     content = json.loads(path.read_text())
     evil, settings = {"_target_": "evil.Evil"}, content["settings"]
     settings |= {"callbacks": {"evil": evil}, "logger": {"evil": evil}}
-    settings["trainer"] |= {"plugins": [evil], "profiler": evil, "precision": "${oc.env:HOME}"}
+    settings["trainer"] |= {"plugins": [evil], "profiler": evil, "precision": "${oc.env:HOME}", "accelerator": "tpu"}
     path.write_text(json.dumps(content))
     assert_succeeded(call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=2"))
-    for change in ({"data": settings["data"] | {"extra": evil}}, {"model": settings["model"] | evil}):
+    for change in ({"data": settings["data"] | {"extra": evil}}, {"model": settings["model"] | evil}, {"model": 3}):
         path.write_text(json.dumps(content | {"settings": settings | change}))
         done = call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3")
-        assert done.returncode == 1 and not (tmp_path / "executed").exists()
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and not (tmp_path / "executed").exists()

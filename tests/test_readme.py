@@ -43,10 +43,6 @@ def test_links_and_pictures(page: str) -> None:
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
 
 
-def test_readme_takes_four_minutes() -> None:
-    assert len(PAGES["README.md"].split()) <= 900
-
-
 def first_job(overrides: list[str]) -> list[str]:
     """Return the overrides of a sweep's first job."""
     parsed = OverridesParser.create().parse_overrides(overrides)

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from pandas import DataFrame
 
@@ -14,7 +13,6 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.evaluation.scores import stream_score
 from timemachine.exercises import books, other_authors, war_of_the_worlds
-from timemachine.exercises.comparison import compare, holm
 from timemachine.language_model import RNNLMScratch
 from timemachine.texts import CATALOGUE
 
@@ -81,45 +79,6 @@ def runs(trained_on: list[str]) -> DataFrame:
     bits = {f"books/books/{book}/stream/bits_per_byte": 3 + generator.normal(0, 0.1, len(rows)) for book in NAMES}
     perplexities = {name.replace("bits_per_byte", "perplexity"): 2**values for name, values in bits.items()}
     return DataFrame(rows).assign(**bits, **perplexities)
-
-
-def bits_of(jobs: DataFrame, own: str, book: str) -> dict[int, float]:
-    chosen = jobs[jobs["data.corpus"] == own]
-    return dict(zip(chosen["data.start"], chosen[f"books/books/{book}/stream/bits_per_byte"], strict=True))
-
-
-def test_books_against_the_training_novel() -> None:
-    own, *others = NAMES[1], NAMES[0], *NAMES[2:]
-    jobs = pd.concat([runs([own])] * 2)  # each run is repeated
-    jobs["books/books/pride_and_prejudice/stream/bits_per_byte"] += 2
-    table = war_of_the_worlds.table(jobs)
-    assert [*table.index.get_level_values("read")] == [CATALOGUE[book].title for book in (own, *others)]
-    assert [*table.iloc[0][["difference", "verdict"]]] == ["", ""]
-    expected = {book: compare(bits_of(jobs, own, book), bits_of(jobs, own, own)) for book in others}
-    assert [*table["difference"][1:]] == [f"{each:+.3f}" for each in expected.values()]
-    assert [*(table["verdict"][1:] == "harder")] == [*holm(expected).values()] == [False, True, False, False]
-    without = jobs.drop(columns=jobs.filter(like=f"/{own}/").columns)  # too short
-    assert {*war_of_the_worlds.table(without)["difference"]} == {""}
-
-
-def test_own_models_against_others() -> None:
-    """The first two books are by one author."""
-    jobs = runs(NAMES[:3])
-    jobs.loc[jobs["data.corpus"] == NAMES[2], "books/books/time_machine/stream/bits_per_byte"] += 2
-    leads = other_authors.leads_of(jobs)
-    assert {*leads} == {
-        *((book, book, other) for book in NAMES[:3] for other in NAMES[:3] if other != book),
-        (NAMES[0], NAMES[1], NAMES[2]), (NAMES[1], NAMES[0], NAMES[2]),
-    }  # fmt: skip
-    expected = {
-        (book, one, other): compare(bits_of(jobs, other, book), bits_of(jobs, one, book)) for book, one, other in leads
-    }
-    signs = {pair: float(np.sign(expected[pair].mean)) if claimed else 0 for pair, claimed in holm(expected).items()}
-    assert other_authors.significant_signs(leads) == signs and sum(signs.values()) == 2
-    row = other_authors.table(jobs).loc["The Time Machine", "H. G. Wells"]
-    assert [row["ahead"], row["behind"]] == ["1 of 2", "0 of 2"]
-    both = [(expected[NAMES[0], NAMES[0], other].mean) for other in NAMES[1:3]]
-    assert row["mean lead, bits"].mean == pytest.approx(sum(both) / 2)
 
 
 @pytest.mark.parametrize("trained_on", [NAMES[:1], ["sample", NAMES[0]]])

@@ -10,7 +10,7 @@ from pandas import DataFrame
 
 from tests.support.runs import fit
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises import cells, cells_tuning
+from timemachine.exercises import cells
 from timemachine.exercises.comparison import at_best
 from timemachine.kernels.language_model import FusedRNNLM
 
@@ -68,13 +68,6 @@ def test_each_training_is_a_family() -> None:
     assert [*of_adamw["lead"].astype(str)] == [*alone["lead"].astype(str)]
 
 
-def test_best_factor_of_1_is_also_faster_inputs() -> None:
-    runs = jobs()[lambda rows: (rows["model.cell"] != "gru") | (rows["model.input_lr_factor"] == 1)]
-    rows = cells.table(runs).reset_index().set_index(["cell", "way"])
-    assert rows.loc[("GRU", "faster inputs"), "factor"] == 1
-    assert number(rows.loc[("GRU", "faster inputs"), "lead"]) == pytest.approx(0.2 - 0.25, abs=1e-3)
-
-
 @pytest.mark.parametrize("cell", ["rnn", "gru", "deep_rnn"])
 def test_size_of_input_weights_is_measured(cell: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -99,31 +92,3 @@ def test_a_choice_needs_every_excerpt() -> None:
     )  # fmt: skip
     best = at_best(runs, ["model.lr"], ["model.hiddens"], "stream/val/perplexity")
     assert [*best.groupby("model.hiddens")["model.lr"].unique()] == [[0.01], [0.01]] and len(best) == 6
-
-
-def tried() -> DataFrame:
-    """Return runs of one RNN and one GRU on two excerpts: the best factor is 10 for the RNN and 1 for the GRU."""
-    return DataFrame(
-        {"status": "completed", "seed": start, "data.start": start, "data.corpus": "a", "trainer.max_steps": 100,
-         "model.optimizer": "adamw", "model.schedule": "constant", "model.cell": cell, "model.hiddens": hiddens,
-         "model.lr": rate, "model.input_lr_factor": factor, "model.sigma_xh": scale, "parameters": 800,
-         "stream/val/perplexity": np.exp(2 + start / 4e4 + abs(np.log2(rate / 0.01)) / 10 + loss),
-         "stream/test/perplexity": 7.0}
-        for cell, hiddens in (("rnn", 12), ("gru", 6))
-        for factor, scale, loss in (
-            (1, None, 0.1 if cell == "gru" else 0.3), (10, None, 0.2), (1, 1.0, 0.15), (1, 3.0, 0.2)
-        )
-        for rate in (0.005, 0.01, 0.02)
-        for start in (0, 4000)
-    )  # fmt: skip
-
-
-def test_best_settings_of_each_way() -> None:
-    rows = cells_tuning.table(tried()).reset_index().set_index(["cell", "way"])
-    assert (rows["rate"] == 0.01).all() and (rows["excerpts"] == 2).all() and len(rows) == 6
-    assert (rows["lowest rate"] == 0.005).all() and (rows["highest rate"] == 0.02).all()
-    assert rows["factor"].to_dict() == {(cell, way): 10 if (cell, way) == ("RNN", "faster inputs") else 1
-                                        for cell, way in rows.index}  # fmt: skip
-    assert rows["scale"].xs("larger inputs", level="way").to_dict() == {"RNN": 1, "GRU": 1}
-    assert rows.loc[("GRU", "faster inputs"), "validation"] == pytest.approx(2 + 0.05 + 0.1)
-    assert cells_tuning.figure(tried()).axes

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from pandas import DataFrame
 
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -15,39 +14,6 @@ from timemachine.evaluation.scores import stream_nll, stream_score
 from timemachine.exercises import how_low
 from timemachine.exercises.comparison import student_t
 from timemachine.language_model import RNNLMScratch
-
-
-def test_rows_of_steps() -> None:
-    """The book's run, faster inputs, generated text, and another split."""
-    steps: dict[str, list[object]] = {
-        "data.num_train": [None, None, None, 10_000],
-        "model.hiddens": [32, 256, 256, 512],
-    }
-    steps |= {"model.optimizer": [None, "adamw", "adamw", "adamw"], "data.teacher": [None, None, 10, 100]}
-    steps |= {"model.input_lr_factor": [1, 30, 30, 30]}
-    rows = [
-        {"seed": seed} | {name: values[step] for name, values in steps.items()} | {"perplexity": 8 - step + seed / 100}
-        for step in range(4)
-        for seed in range(3)
-    ]
-    jobs = DataFrame(rows)
-    jobs["reading/train/model"] = jobs["perplexity"] - 1
-    for part in ("val", "test"):
-        numbers = {"model": jobs["perplexity"], "kneser_ney": 4.0, "mixture": 3.5, "half_width": 0.01}
-        numbers |= {"difference": np.log(jobs["perplexity"] / 3.5)}
-        jobs = jobs.assign(**{f"reading/{part}/{name}": value for name, value in numbers.items()})
-    table = how_low.table(jobs)
-    assert [*table.index] == [
-        ("90%", "sgd", 32, 1, 0), ("90%", "adamw", 256, 30, 0), ("90%", "adamw", 256, 30, 10),
-        (10_000, "adamw", 512, 30, 100),
-    ]  # fmt: skip
-    half_width = student_t(0.05, 2) * np.std([0, 0.01, 0.02], ddof=1) / math.sqrt(3)
-    row = table.iloc[1]
-    assert f"{row['training']} {row['last 5%']}" == f"6.01 ± {half_width:.2f} 7.01 ± {half_width:.2f}"
-    difference = np.mean([math.log((7 + seed / 100) / 3.5) for seed in range(3)])
-    assert row["minus the mixture"] == f"{difference:+.3f} ± 0.010"
-    how_low.figure(jobs)
-    how_low.figure(jobs.iloc[-1:])
 
 
 def test_probe_reads_targets_once(sample: Corpus) -> None:

@@ -1,13 +1,11 @@
 """Generated text: measures on handwritten texts."""
 
 import math
-from itertools import product
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from pandas import DataFrame
 
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -55,17 +53,3 @@ def test_real_texts_are_the_rest(sample: Corpus) -> None:
     assert characters[rest.start :].startswith(joined) and len(rest) - len(joined) < sampling.NUM_PREDS
     without_rest = TimeMachine(num_train=len(sample.characters) - 400 - 32, num_val=400, corpus=sample)
     assert characters.endswith(sampling.real_texts(without_rest)[1][0])
-
-
-def test_table_has_means_over_models() -> None:
-    names, whats = (*sampling.ALPHAS, sampling.GREEDY, sampling.REAL), [*sampling.MEASURES]
-    runs = [
-        {"status": "completed"}
-        | {f"samples/{name}/{what}": model + place for place, (name, what) in enumerate(product(names, whats))}
-        for model in (0.5, 1.5)
-    ]
-    table = sampling.table(DataFrame(runs))
-    assert [*table.index] == [*names]
-    means = [cell.mean for cell in table.to_numpy().flat]
-    factors = [factor for _, factor in sampling.MEASURES.values()] * len(names)
-    assert means == pytest.approx([factor * (1 + place) for place, factor in enumerate(factors)])

@@ -1,54 +1,15 @@
-"""The settings of a resumed run, and the folders of runs."""
+"""The folders of runs."""
 
 import os
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import psutil
 import pytest
-from omegaconf import OmegaConf
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
-from timemachine.run.program import RESOLVERS, find_runs, newest_run, take_recorded
-
-FUSED = "timemachine.kernels.language_model.FusedRNNLM"
-DATA = {"_target_": "timemachine.datamodule.TimeMachine", "num_steps": 32, "seed": "${seed}"}
-
-
-def composed() -> Any:
-    trainer = {"_target_": "lightning.pytorch.Trainer", "max_epochs": 100, "devices": 1, "plugins": None}
-    groups = {"model": {"_target_": FUSED, "hiddens": 32, "lr": 1.0}, "data": DATA, "trainer": trainer}
-    cfg = OmegaConf.create({"seed": 0, "resume": "run", "init_from": None, "probes": []} | groups)
-    OmegaConf.set_struct(cfg, True)
-    return cfg
-
-
-def recorded(**groups: Any) -> dict[str, Any]:
-    settings = {"seed": 3, "init_from": None, "probes": ["stream"], "trainer": {"max_epochs": 7, "devices": 2}}
-    model = {"_target_": FUSED, "hiddens": 8, "lr": 2.0}
-    return settings | {"model": model, "data": DATA | {"num_steps": 16, "seed": 3}} | groups
-
-
-def test_recorded_values_unless_typed() -> None:
-    cfg = composed()
-    cfg.model.lr = 0.5
-    take_recorded(cfg, recorded(), ["model.lr=0.5", "logger=csv"])
-    assert (cfg.seed, cfg.probes, cfg.model.hiddens, cfg.model.lr, cfg.data.num_steps) == (3, ["stream"], 8, 0.5, 16)
-    assert (cfg.trainer.max_epochs, cfg.trainer.devices) == (7, 1)  # the devices are those of this machine
-
-
-def test_only_plain_values_are_taken() -> None:
-    """Neither classes nor interpolations, which could read the environment."""
-    evil = {"_target_": "evil.Evil"}
-    cfg = composed()
-    trainer = {"_target_": "evil.Trainer", "plugins": [evil], "max_epochs": "${oc.env:HOME}"}
-    take_recorded(cfg, recorded(trainer=trainer, model={"_target_": FUSED, "hiddens": 8, "lr": evil}), [])
-    assert cfg.trainer == composed().trainer
-    assert "evil" not in str(OmegaConf.to_container(cfg, resolve=True))
-    with pytest.raises(SettingError):
-        take_recorded(composed(), recorded(model=3), [])
+from timemachine.run.program import RESOLVERS, find_runs, newest_run
 
 
 def test_newest_run() -> None:

@@ -72,15 +72,6 @@ def test_resumed_run_keeps_its_beginning(tmp_path: Path) -> None:
     assert session["epoch"] == 2 and summary["settings"]["trainer"] == {"max_epochs": 5}
 
 
-def test_arguments_that_a_callback_changed(tmp_path: Path) -> None:
-    """Lightning's LearningRateFinder sets the rate of the model and of its hyperparameters."""
-    model = RNNLMScratch(2, hiddens=32, lr=1)
-    model.hparams["lr"] = 0.25
-    with record(tmp_path, model={"hiddens": 32, "lr": 1}) as run:
-        run.begin(model, LightningDataModule())
-    assert read_summary(tmp_path)["settings"]["model"] == {"hiddens": 32, "lr": 0.25}
-
-
 def test_objective(tmp_path: Path) -> None:
     """A search needs the metric that it minimises; other sweeps do not."""
     for number, (metrics, expected) in enumerate([({"val/loss": 2.5}, 2.5), ({"val/loss": math.nan}, math.inf)]):

@@ -204,14 +204,14 @@ def test_another_experiment_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
-@pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n", "a row less", None])
+@pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n", "a row less", "\xff", None])
 def test_table_with_a_hole_is_rejected(content: str | None, name: str, uninterrupted: Path, tmp_path: Path) -> None:
     """The best validation and the clipped steps are those of all epochs."""
     folder = shutil.copytree(uninterrupted, tmp_path / "run")
     lines = (folder / name).read_text().splitlines(keepends=True)
     (folder / name).unlink()
     if content is not None:
-        (folder / name).write_text("".join([*lines[:2], *lines[3:]]) if content == "a row less" else content)
+        (folder / name).write_text("".join([*lines[:2], *lines[3:]]) if content == "a row less" else content, "latin-1")
     assert_rejected(folder, name, max_epochs=6)
 
 
@@ -235,12 +235,6 @@ def test_damaged_checkpoint_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
     checkpoint.unlink()
     change_summary(folder, status="completed")
     assert_rejected(folder, "has ended")  # its results stay
-
-
-def test_damaged_table_is_rejected(uninterrupted: Path, tmp_path: Path) -> None:
-    folder = shutil.copytree(uninterrupted, tmp_path / "run")
-    (folder / "metrics.csv").write_bytes(b"epoch,step\n1,\xff\n")
-    assert_rejected(folder, "metrics.csv: ")
 
 
 def test_checkpoints_elsewhere(tmp_path: Path) -> None:

@@ -31,11 +31,6 @@ def assert_succeeded(done: Done) -> None:
     assert not re.search("^(error: |Traceback)", done.stderr, re.MULTILINE), done.stderr
 
 
-def assert_said(errors: str, line: str) -> None:
-    """Check that stderr has our line once, and no traceback. Libraries may print more."""
-    assert errors.splitlines().count(line) == 1 and "Traceback" not in errors, errors
-
-
 def run_program(name: str, *arguments: str, cwd: Path, **environment: str) -> Done:
     """Run a program, or `-m` and a module, or `-c` and code, in a new process in the folder `cwd`, and wait for it."""
     command = [name if name.startswith("-") else str(REPOSITORY / name), *arguments]
