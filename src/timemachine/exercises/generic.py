@@ -60,7 +60,7 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the final metric over one varied setting, a heat map of two, or the metric over epochs for more."""
     names = [name for name in _settings(jobs) if name != "seed"]
-    fig, ((axes,),) = panels(width=9, height=4.5)
+    fig, ((axes,),) = panels(height=4.5)
     if len(names) == 2 and _metric(jobs) in jobs:
         draw_heat_map(axes, jobs, *names)
     elif len(names) == 1 and _metric(jobs) in jobs and pd.api.types.is_numeric_dtype(jobs[names[0]]):

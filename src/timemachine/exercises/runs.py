@@ -17,6 +17,6 @@ CAPTION = "The metric that a search would minimise, over epochs."
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the curve of each run on one axis."""
-    fig, ((axes,),) = panels(width=9, height=4.5)
+    fig, ((axes,),) = panels(height=4.5)
     draw_curves(fig, axes, jobs)
     return fig

@@ -1,10 +1,13 @@
-"""Both perplexities over epochs, as in the book's figure."""
+"""The style of all figures, and the book's figure: both perplexities over epochs."""
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from timemachine.run.console import short
 
@@ -12,6 +15,21 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 WIDE = 100  # largest over smallest perplexity of a linear axis: a diverged run may reach 1e111
 HIGHEST = 1e6  # larger perplexities are drawn at this value
 STYLES = {"train": ("training", "-", COLOURS[0]), "val": ("validation", "--", COLOURS[1])}
+
+
+def panels(
+    rows: int = 1, columns: int = 1, width: float = 10, height: float = 4, **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure of the given size in inches, and its axes (rows, columns).
+
+    One width for all: on a page, their texts then have one size. `options`: of `Figure.subplots`.
+    """
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, grid
 
 
 def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
@@ -31,4 +49,3 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]])
     else:
         axes.set(ylim=(0, None), ylabel="perplexity")
     axes.set_xlabel("epoch")
-    axes.grid(alpha=0.3)

@@ -91,9 +91,7 @@ def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", wi
 
     `width`: in inches. No file if no perplexity was measured.
     """
-    from matplotlib.figure import Figure
-
-    from timemachine.run.curves import draw_curves
+    from timemachine.run.curves import draw_curves, panels
 
     rows = read_numbers(folder / "metrics.csv")
     ends = {row["epoch"]: row["step"] for row in rows}
@@ -106,8 +104,7 @@ def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", wi
                 curve.append((epoch, row[f"{name}/perplexity"]))
     if not any(curves.values()):
         return
-    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
-    axes = figure.subplots()
+    figure, ((axes,),) = panels()
     draw_curves(axes, curves)
     guessing = summary["corpus"].get("vocabulary", math.inf)
     if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
