@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from timemachine.exercises.drawing import panels
+from timemachine.exercises.generic import FORMATS as FORMATS
 from timemachine.exercises.generic import SETTINGS as SETTINGS
 from timemachine.exercises.generic import SETUP as SETUP
 from timemachine.exercises.generic import draw_curves
