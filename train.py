@@ -34,7 +34,8 @@ def main(cfg: DictConfig) -> float:
         silence()
         L.seed_everything(cfg.seed, verbose=False)
         data = instantiate(cfg.data, _convert_="all")
-        model = instantiate(cfg.model, vocab_size=len(data.vocab), _convert_="all")
+        vocab_size = {"vocab_size": len(data.vocab)} if hasattr(data, "vocab") else {}  # your own data may have none
+        model = instantiate(cfg.model, **vocab_size, _convert_="all")
         checkpoint = last_checkpoint(run, data)  # to resume from; None for a new run
         measures = probes.load(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
         callbacks = [instantiate(entry) for entry in (cfg.get("callbacks") or {}).values() if entry]

@@ -1,14 +1,15 @@
 """The diffs in src/timemachine/extending.md, applied to a copy of the repository."""
 
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.programs import run_program
-from tests.support.runs import rows, summary
+from tests.support.programs import assert_succeeded, call_program, run_program
+from tests.support.runs import rows, summary, table
 from timemachine.config import REPOSITORY
 
 PAGE = (REPOSITORY / "src/timemachine/extending.md").read_text(encoding="utf-8")
@@ -46,8 +47,8 @@ def run(copy: Path, name: str, *arguments: str) -> str:
 def test_diffs_apply() -> None:
     """Each diff applies on its own. The tests below apply all of them."""
     assert list(DIFFS) == [
-        "An activation", "A cell", "A setting", "A loss", "An optimiser, and a schedule", "A callback, or a logger",
-        "A book", "An exercise", "A metric",
+        "An activation", "A cell", "A setting", "A loss", "An optimiser, and a schedule",
+        "A model and data of your own", "A callback, or a logger", "A book", "An exercise", "A metric",
     ]  # fmt: skip
     for diff in DIFFS.values():
         done = apply(diff, REPOSITORY, "--check")
@@ -78,6 +79,57 @@ def test_extensions_in_all_programs(setting: str, again: str, copy: Path) -> Non
     sample = (copy / folder / "sample.txt").read_text()  # by the book's predict, through the model
     assert run(copy, "generate.py", f"run={folder}", *own) == sample
     assert "test" in run(copy, "evaluate.py", f"run={folder}", *own)
+
+
+@pytest.fixture
+def regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Add the model and the data of one's own in a new folder, and return the argument that names their recipe."""
+    assert apply(DIFFS["A model and data of your own"], tmp_path).returncode == 0
+    monkeypatch.syspath_prepend(tmp_path)
+    return "--config-dir=conf"
+
+
+CLASSES = ["model._target_=regression.Regression", "data._target_=regression.Points"]
+
+
+def test_own_model_and_data(regression: str, tmp_path: Path) -> None:
+    """A run resumes as if it had not ended. What it lacks says what to type."""
+    for folder, epochs in (("run", 2), ("whole", 4)):
+        typed = ["experiment=regression", "logger=csv", f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"]
+        assert_succeeded(call_program("train.py", regression, *typed))
+    again = ["resume=run", "logger=csv", "trainer.max_epochs=4"]
+    refused = call_program("train.py", *again)
+    assert refused.returncode == 1 and " ".join(CLASSES) in refused.stderr
+    assert_succeeded(call_program("train.py", *again, *CLASSES))
+    resumed, whole = (rows(tmp_path / folder / "metrics.csv") for folder in ("run", "whole"))
+    assert [row["val/loss"] for row in resumed] == [row["val/loss"] for row in whole]
+    without_yaml = ["~model", "~data", *(f"+{target}" for target in CLASSES), "trainer.max_epochs=4", "logger=csv"]
+    assert_succeeded(call_program("train.py", *without_yaml, "optimized_metric=val/loss", "hydra.run.dir=typed"))
+    assert rows(tmp_path / "typed/metrics.csv")[-1]["val/loss"] == whole[-1]["val/loss"]
+    for name in ("evaluate.py", "generate.py"):
+        done = call_program(name, "run=run")
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and "TimeMachine" in done.stderr
+    done = call_program("train.py", *without_yaml)
+    assert done.returncode == 1 and "\noptimized_metric=val/perplexity: " in done.stderr and "val/loss" in done.stderr
+
+
+@pytest.mark.parametrize("sweeper", ["basic", "optuna"])
+def test_sweep_of_an_own_model(sweeper: str, regression: str, tmp_path: Path) -> None:
+    """The best job comes first, with the command that trains it alone."""
+    search = []
+    if sweeper == "optuna":
+        pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
+        search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler.seed=0"]
+    typed = ["experiment=regression", "logger=csv", "model.lr=0.001,0.05", "hydra.sweep.dir=sweep"]
+    done = call_program("train.py", "-m", regression, *typed, *search)
+    assert_succeeded(done)
+    jobs = table(tmp_path / "sweep/summary.csv")
+    best = min(jobs, key=lambda job: float(job["val/loss"]))
+    (line,) = (line for line in done.stdout.splitlines() if line.startswith("best "))
+    assert f"job {best['job']}: " in line and f"model.lr={best['model.lr']}" in line
+    alone = shlex.split(line.partition("train.py ")[2])
+    assert_succeeded(call_program("train.py", *alone, "hydra.run.dir=alone"))
+    assert summary(tmp_path / "alone")["metrics"]["val/loss"] == float(best["val/loss"])
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pandas import DataFrame
 
@@ -132,8 +133,47 @@ def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: 
     assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
     (axes,) = generic.figure(jobs).axes
     assert "val/loss" in (axes.get_ylabel(), axes.get_title()) and (axes.lines or axes.images)
+    assert "1.180" in (tmp_path / "s/report.md").read_text()  # more digits than a perplexity's
     printed = capsys.readouterr().out
     assert "1.180" in printed and "python train.py model.hiddens=32" in printed
+
+
+def sweep_of(**settings: list[Any]) -> DataFrame:
+    """Return completed runs with these values, whose metric is their number."""
+    jobs = DataFrame(settings).rename(columns=lambda name: f"model.{name}")
+    return jobs.assign(status="completed", folder="", **{"val/perplexity": np.arange(1.0, len(jobs) + 1)})
+
+
+def test_heat_map_has_a_cell_for_null() -> None:
+    jobs = sweep_of(lr=[1.0, 2.0, 1.0, 2.0, 2.0], clip=[None, None, 0.5, 0.5, 0.5])
+    (axes,) = generic.figure(jobs).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.5", "null"]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(1, 0): "1.000", (1, 1): "2.000", (0, 0): "3.000", (0, 1): "4.500 ± 0.500"}
+
+
+def test_heat_map_of_a_metric_below_zero() -> None:
+    jobs = sweep_of(lr=[1.0, 2.0, 1.0, 2.0], hiddens=[8, 8, 16, 16])
+    jobs["val/perplexity"] -= 2
+    (axes,) = generic.figure(jobs).axes
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[-1, 1], [0, 2]]
+
+
+def test_a_panel_for_each_setting_of_a_search() -> None:
+    """Two settings, as a search tries other pairs in each run; three settings of a grid, one without an order."""
+    lrs = [*np.geomspace(0.1, 10, 20)]
+    left, right = generic.figure(sweep_of(lr=lrs, hiddens=[*range(20)])).axes
+    assert left.get_xlabel() == "model.lr" and left.get_xscale() == "log" and right.get_xscale() == "linear"
+    (points,) = left.lines  # no line through the means of single runs
+    assert np.asarray(points.get_xdata()) == pytest.approx(lrs)
+    grid = [*product((1.0, 2.0), (8, 16), ("rnn", None))]
+    lr, hiddens, cell = zip(*grid, strict=True)
+    panels = generic.figure(sweep_of(lr=[*lr], hiddens=[*hiddens], cell=[*cell])).axes
+    assert [axes.get_xlabel() for axes in panels] == ["model.lr", "model.hiddens", "model.cell"]
+    points, means = panels[0].lines
+    assert np.asarray(means.get_ydata()).tolist() == [2.5, 6.5] and np.size(points.get_xdata()) == 8
+    assert [label.get_text() for label in panels[2].get_xticklabels()] == ["rnn", "null"]
 
 
 def test_repeated_seed_counts_once(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the GRU's lead by parameters, and the size of the input weights over training, by way."""
     runs = runs_of(jobs)
     runs = runs[runs["training"] == runs["training"].iloc[0]]
-    fig, ((left, right),) = panels(1, 2, width=10, height=4)
+    fig, ((left, right),) = panels(1, 2)
     _draw_leads(left, runs)
     middle = sorted(runs["size"].unique())[runs["size"].nunique() // 2]
     _draw_weights(right, runs[runs["size"] == middle])

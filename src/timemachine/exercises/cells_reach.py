@@ -36,7 +36,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the ratio of the perplexity after eight characters: one panel per size, one series per way."""
     runs = cells.runs_of(jobs)
     sizes, names = sorted(runs["size"].unique()), [*dict.fromkeys(runs["cell"])]
-    fig, (row,) = panels(1, len(sizes), width=3.6 * len(sizes), sharey=True)
+    fig, (row,) = panels(1, len(sizes), sharey=True)
     for axes, size in zip(row, sizes, strict=True):
         group = runs[runs["size"] == size]
         ratios = (group[EIGHT] / group[history.WHOLE]).groupby([group["way"], group["cell"]]).agg(list)

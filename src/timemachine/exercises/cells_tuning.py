@@ -38,7 +38,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the validation loss by factor and by scale, at the best rate of each: one row per size."""
     runs = runs_of(jobs)
     groups = runs.groupby(cells.GROUP[:2], sort=False)
-    fig, grid = panels(len(groups), 2, width=9, height=3.2 * len(groups), sharey="row")
+    fig, grid = panels(len(groups), 2, height=3.2 * len(groups), sharey="row")
     for row, ((training, _), group) in zip(grid, groups, strict=True):
         for axes, name, way in zip(row, ("factor", "scale"), cells.WAYS[1:], strict=True):
             varied = group[group["way"] == way]

@@ -36,7 +36,7 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the share of runs that learn by rate, or each run if there is one rate, and the longest step of each run."""
     runs = outcomes(jobs)
-    fig, ((left, right),) = panels(1, 2, 10, 3.6)
+    fig, ((left, right),) = panels(1, 2, height=3.6)
     if runs["η"].nunique() > 1:
         draw_shares(
             left,

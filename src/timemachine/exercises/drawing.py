@@ -1,4 +1,4 @@
-"""Figures in one style: a light grid, labels and values at the ends of lines, and a colour-blind-safe palette.
+"""Parts of figures: labels and values at the ends of lines, points by category, plain numbers.
 
 Each figure should be readable without its caption.
 """
@@ -11,30 +11,17 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, NullFormatter
-from numpy.typing import NDArray
 
 from timemachine.run.console import short
 from timemachine.run.curves import COLOURS as COLOURS
+from timemachine.run.curves import panels as panels
 
 MARKERS = "osD^v<>"
 LABEL_HEIGHT = 11.0  # smallest distance of two labels, in points
 SPREAD = 0.7  # width of a category's points, as a share of the distance between categories
 
 Series = Mapping[str, Mapping[float, float]]  # label -> x -> y
-
-
-def panels(
-    rows: int = 1, columns: int = 1, width: float = 7, height: float = 4, **options: Any
-) -> tuple[Figure, NDArray[Any]]:
-    """Return a figure of the given size in inches, and its axes (rows, columns)."""
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
-    grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
-    for axes in grid.flat:
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure, grid
 
 
 def ordered_colours(count: int) -> list[Any]:

@@ -43,7 +43,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the differences from one-hot inputs of speed 1 against the speed: one panel per rate."""
     nats = _nats(jobs)["test"]
     rates = sorted({rate for rate, _, _ in nats})
-    fig, (row,) = panels(1, len(rates), width=10, sharey=True)
+    fig, (row,) = panels(1, len(rates), sharey=True)
     for axes, rate in zip(row, rates, strict=True):
         keys = [key for key in nats if key[0] == rate and float(key[1]) >= 1 and key != (rate, "1", ONE_HOT)]
         speeds = sorted({speed for _, speed, _ in keys}, key=float)

@@ -38,7 +38,7 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the perplexity of each run: one place per excerpt, one colour per number of time steps."""
     excerpts = _perplexities(jobs).groupby(level=EXCERPT)
-    fig, ((axes,),) = panels(width=9)
+    fig, ((axes,),) = panels()
     lists = excerpts.agg(list)
     series = {f"{window} time steps": [*values] for window, values in lists.items()}
     points_by_place(axes, [f"{start:,}" for start in lists.index], series)

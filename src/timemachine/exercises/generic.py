@@ -1,23 +1,25 @@
 """Sweep
 
 The report of a sweep without an exercise: varied settings and final numbers. The figure shows the metric that a search
-would minimise: over the values of one setting, as a heat map of two, or over the epochs.
+would minimise: as a heat map of two settings, or in one panel for each setting.
 """
 
+import math
 from pathlib import Path
 from textwrap import shorten
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 from pandas import DataFrame
 
 from timemachine.exercises.comparison import estimate
 from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
 from timemachine.run.console import short
-from timemachine.run.jobs import METRIC, in_short, is_setting
+from timemachine.run.jobs import METRIC, SYMBOLS, in_short, is_setting
 from timemachine.run.rows import read_curve
 
 SETTINGS = None
@@ -25,8 +27,8 @@ SETUP = """
 Mean over the seeds of the completed runs ± the half-width of its 95% interval by Student's t. summary.csv has all
 numbers of each run."""
 CAPTION = (
-    "The metric of a search, validation perplexity unless optimized_metric names another: final values "
-    "(points are seeds, lines and cells their means, ± half of their range) or, if more than two settings vary, curves."
+    "Final values of the metric that a search would minimise: as a heat map of two settings (means over the seeds, "
+    "± half of their range), or over each setting that varies (points are completed runs, lines their means)."
 )
 SHOWN = (
     METRIC,
@@ -36,6 +38,9 @@ SHOWN = (
     "val/bits_per_byte",
     "test/bits_per_byte",
 )
+PRECISE = (f"{part}/{score}" for part in ("train", "val", "best_val", "test") for score in ("loss", "bits_per_byte"))
+FORMATS = dict.fromkeys(PRECISE, ".3f")
+FEW = 8  # values of a setting that get a tick each, and their mean: a search tries another value in each run
 HIGHEST = 100.0  # the figure clips values to this one
 STYLES = [(colour, style) for style in ("-", "--", ":") for colour in COLOURS]  # of the rows in the legend
 
@@ -58,48 +63,62 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the final metric over one varied setting, a heat map of two, or the metric over epochs for more."""
-    names = [name for name in _settings(jobs) if name != "seed"]
-    fig, ((axes,),) = panels(width=9, height=4.5)
-    if len(names) == 2 and _metric(jobs) in jobs:
-        draw_heat_map(axes, jobs, *names)
-    elif len(names) == 1 and _metric(jobs) in jobs and pd.api.types.is_numeric_dtype(jobs[names[0]]):
-        draw_values(axes, jobs, names[0])
-    else:
+    """Draw the final metric as a heat map of two settings or over each setting; over the epochs if none varies."""
+    names, metric = [name for name in _settings(jobs) if name not in ("seed", *SYMBOLS)], _metric(jobs)
+    if not names or metric not in jobs:
+        fig, ((axes,),) = panels(height=4.5)
         draw_curves(fig, axes, jobs)
+    elif len(names) == 2 and _is_grid(jobs[names]):
+        fig, ((axes,),) = panels(height=4.5)
+        draw_heat_map(axes, jobs, *names)
+    else:
+        rows, columns = math.ceil(len(names) / 3), min(len(names), 3)
+        fig, grid = panels(rows, columns, height=1 + 3.5 * rows, sharey=True)
+        for axes, name in zip(grid.flat, names, strict=False):
+            draw_values(axes, jobs, name)
+        for axes in grid.flat[len(names) :]:
+            axes.set_visible(False)
+        for axes in grid[:, 0]:
+            axes.set_ylabel(metric)
     return fig
 
 
 def draw_values(axes: Axes, jobs: DataFrame, name: str) -> None:
-    """Draw the final metric of each run over a setting, and a line through the means; a tick at each value."""
-    metric, values = _metric(jobs), sorted(jobs[name].astype(float).unique())
-    final = jobs[metric].where(jobs["status"] == "completed")
-    axes.plot(jobs[name].astype(float), final, "o", color=COLOURS[0], markerfacecolor="none")
-    axes.plot(final.groupby(jobs[name].astype(float)).mean(), color=COLOURS[0])
-    if values[0] > 0 and values[-1] >= 8 * values[0]:
+    """Draw the final metric of each completed run over a setting, and the means; a tick at each of a few values."""
+    final, x = _final(jobs), jobs[name]
+    places, values = _places(x)
+    are_numbers = pd.api.types.is_numeric_dtype(x) and not pd.api.types.is_bool_dtype(x) and x.notna().all()
+    x = x.astype(float) if are_numbers else places
+    axes.plot(x, final, "o", color=COLOURS[0], markerfacecolor="none")
+    if len(values) <= FEW:
+        axes.plot(final.groupby(x).mean(), "-" if are_numbers else "_", markersize=20, color=COLOURS[0])
+    if not are_numbers:
+        axes.set(xticks=range(len(values)), xticklabels=[*map(in_short, values)], xlim=(-0.5, len(values) - 0.5))
+    elif x.min() > 0 and x.max() >= 8 * x.min():
         axes.set_xscale("log")
-    plain_numbers(axes.xaxis, values)
-    axes.set(xlabel=name, ylabel=metric)
+        ticks = values if len(values) <= FEW else LogLocator(subs=(1, 2, 5)).tick_values(x.min(), x.max())
+        plain_numbers(axes.xaxis, [tick for tick in ticks if x.min() <= tick <= x.max()])
+    elif len(values) <= FEW:
+        plain_numbers(axes.xaxis, [*values])
+    axes.set_xlabel(name)
 
 
 def draw_heat_map(axes: Axes, jobs: DataFrame, row: str, column: str) -> None:
     """Write the mean of the final metric over the seeds, ± half of their range, into a cell for each pair of values."""
-    metric = _metric(jobs)
-    final = jobs.assign(value=jobs[metric].where(jobs["status"] == "completed").astype(float))
-    cells = final.groupby([row, column])["value"].agg(["mean", "min", "max", "size"])
+    (y_places, y_values), (x_places, x_values) = _places(jobs[row]), _places(jobs[column])
+    cells = _final(jobs).groupby([y_places, x_places]).agg(["mean", "min", "max", "size"])
     means = cells["mean"].unstack()
-    axes.imshow(np.log(means), cmap="viridis_r", aspect="auto")
-    for (y, x), mean in np.ndenumerate(means):
-        key = means.index[y], means.columns[x]
-        spread = (cells["max"] - cells["min"]).get(key, np.nan) / 2
-        text = "" if key not in cells.index else "diverged" if np.isnan(mean) else short(mean, 2)
-        text += f" ± {spread:.2f}" if cells["size"].get(key, 0) > 1 and spread < 1e6 else ""
+    axes.imshow(means if cells["mean"].min() <= 0 else np.log(means), cmap="viridis_r", aspect="auto")
+    for (y, x), (mean, lowest, highest, count) in zip(cells.index, cells.to_numpy(), strict=True):
+        spread = (highest - lowest) / 2
+        text = "diverged" if np.isnan(mean) else short(mean)
+        text += f" ± {spread:.3f}" if count > 1 and spread < 1e6 else ""
         axes.text(x, y, text, ha="center", va="center", fontsize="small",
                   bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0})  # fmt: skip
-    axes.set_xticks(range(means.shape[1]), [*map(in_short, means.columns)])
-    axes.set_yticks(range(means.shape[0]), [*map(in_short, means.index)])
+    axes.set_xticks(range(len(x_values)), [*map(in_short, x_values)])
+    axes.set_yticks(range(len(y_values)), [*map(in_short, y_values)])
     axes.grid(visible=False)
-    axes.set(xlabel=column, ylabel=row, title=metric)
+    axes.set(xlabel=column, ylabel=row, title=_metric(jobs))
 
 
 def draw_curves(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
@@ -122,6 +141,22 @@ def draw_curves(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
             *(part[::-1] for part in axes.get_legend_handles_labels()), loc="outside right upper", fontsize="small"
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def _final(jobs: DataFrame) -> pd.Series:
+    """Return the final metric of each run, NaN unless it has completed."""
+    return jobs[_metric(jobs)].where(jobs["status"] == "completed").astype(float)
+
+
+def _places(setting: pd.Series) -> tuple[pd.Series, Any]:
+    """Return the place of each run's value among the sorted values, from 0, and these values; null is the last."""
+    places, values = pd.factorize(setting, sort=True, use_na_sentinel=False)
+    return pd.Series(places, setting.index), values
+
+
+def _is_grid(settings: DataFrame) -> bool:
+    """Return whether at least half of all pairs of two settings' values were tried."""
+    return bool(2 * len(settings.drop_duplicates()) >= math.prod(settings.nunique(dropna=False)))
 
 
 def _metric(jobs: DataFrame) -> str:

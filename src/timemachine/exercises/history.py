@@ -112,7 +112,7 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the influence of a token by its distance, and perplexity by length of context; one column per training."""
     trainings = _runs(jobs).groupby("training", sort=False)
-    fig, grid = panels(2, len(trainings), width=9, height=7, sharex=True, sharey="row")
+    fig, grid = panels(2, len(trainings), height=7, sharex=True, sharey="row")
     for (influence, context), (training, group) in zip(grid.T, trainings, strict=True):
         windows = group.groupby("time steps")
         for number, (window, runs) in enumerate(windows):

@@ -76,7 +76,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the validation perplexity after each step."""
     whole = jobs[jobs["data.num_train"].isna()]
     recipes = _recipes(whole if len(whole) else jobs)
-    fig, ((axes,),) = panels(width=9, height=0.5 * len(recipes) + 1.5)
+    fig, ((axes,),) = panels(height=0.5 * len(recipes) + 1.5)
     axes.set_xscale("log")
     labels = []
     for row, (step, runs) in enumerate(recipes):

@@ -89,7 +89,7 @@ def figure(jobs: DataFrame) -> Figure:
     gains, updates = against(base, runs.pivot_table("test", "data.start", KEY)), sorted(runs["updates"].unique())
     units, windows = (sorted(jobs[name].unique()) for name in ("model.hiddens", "data.num_steps"))
     rate = runs["rate"].head(1).max()  # of the best setting
-    fig, (row,) = panels(1, len(units), 3 + 2.5 * len(units), 3.8, sharey=True)
+    fig, (row,) = panels(1, len(units), height=3.8, sharey=True)
     for axes, number in zip(row, units, strict=True):
         axes.set(title=f"{number} units, η = {rate:g}", xlabel="updates", xscale="log")
         axes.axhline(0, color="grey", linewidth=1)

@@ -100,7 +100,7 @@ def table(jobs: DataFrame) -> DataFrame:
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the largest differences, with one series per precision."""
-    fig, ((axes,),) = panels(width=7, height=4)
+    fig, ((axes,),) = panels()
     axes.set(yscale="log", ylabel="largest difference of two implementations")
     precisions = table(jobs).groupby("precision", sort=False)
     places = [name.removeprefix("differences/") for name in COLUMNS]

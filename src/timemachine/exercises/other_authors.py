@@ -51,7 +51,7 @@ def figure(jobs: DataFrame) -> Figure:
     books, leads = _books(jobs), leads_of(jobs)
     signs, means = significant_signs(leads), leads.mean()
     values = np.array([[means.get((book, book, other), 0.0) for book in books] for other in books])
-    fig, ((axes,),) = panels(width=2.2 + len(books), height=1.2 + 0.5 * len(books))
+    fig, ((axes,),) = panels(height=1.2 + 0.5 * len(books))
     # Dark: much worse than the own model, though light enough for black numbers.
     axes.imshow(values, cmap="Oranges", aspect="auto", vmax=1.5 * np.nanmax(values))
     for (y, x), value in np.ndenumerate(values):

@@ -61,7 +61,7 @@ def figure(jobs: DataFrame) -> Figure:
     runs = runs_of(jobs)
     delays = sorted(runs["delay"].unique())
     names = [name for name in cells.NAMES.values() if name in {*runs["cell"]}]
-    fig, (row,) = panels(1, len(cells.WAYS), width=10, height=3.6, sharey=True)
+    fig, (row,) = panels(1, len(cells.WAYS), height=3.6, sharey=True)
     for axes, way in zip(row, cells.WAYS, strict=True):
         for number, name in enumerate(names):
             group = runs[(runs["way"] == way) & (runs["cell"] == name)]

@@ -77,7 +77,7 @@ def figure(jobs: DataFrame) -> Figure:
     runs = runs.assign(weights=weights)
     places = [place for place in [*names.values(), "identity"] if place in {*weights}]
     activations, rates = (sorted(runs[name].unique()) for name in ("model.activation", "η"))
-    fig, grid = panels(len(activations), len(rates), 10, 3.3 * len(activations), sharey=True)
+    fig, grid = panels(len(activations), len(rates), height=3.3 * len(activations), sharey=True)
     for axes, (activation, lr) in zip(grid.flat, product(activations, rates), strict=True):
         chosen = (runs["model.activation"] == activation) & (runs["η"] == lr)
         axes.set_title(f"{activation}, η = {lr:g}")

@@ -42,18 +42,18 @@ def write_report(
     ended, answer = frame[[job.has_ended for job in jobs]], _reference_answer(exercise, frame)
     ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
     text = report(module, ended, f"# {title_of(module)}\n\n{answer}".strip(), effort(jobs))
-    if len(ended):
+    names = [f"figure.{suffix}" for suffix in ("png", form) if suffix and len(ended)]
+    if names:
         figure = module.figure(ended)
-        for suffix in filter(None, ("png", form)):
-            write_figure(folder / f"figure.{suffix}", figure, width)
+        for name in names:
+            write_figure(folder / name, figure, width)
         if exercise != "none":
             table = as_text(module.table(ended), module)
             print_table(title_of(module), list(table), table.to_numpy().tolist())
     if is_smoke(frame):
         print_text(TOO_SHORT)
     write_whole(folder / "report.md", text.encode())
-    names = " and ".join(f"figure.{suffix}" for suffix in filter(None, ("png", form)))
-    print(f"report        {relative_path(folder / 'report.md')}, with {names}")
+    print(f"report        {', with '.join(filter(None, [relative_path(folder / 'report.md'), ' and '.join(names)]))}")
     if answer:
         print_text(answer)
 

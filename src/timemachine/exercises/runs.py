@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from timemachine.exercises.drawing import panels
+from timemachine.exercises.generic import FORMATS as FORMATS
 from timemachine.exercises.generic import SETTINGS as SETTINGS
 from timemachine.exercises.generic import SETUP as SETUP
 from timemachine.exercises.generic import draw_curves
@@ -17,6 +18,6 @@ CAPTION = "The metric that a search would minimise, over epochs."
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the curve of each run on one axis."""
-    fig, ((axes,),) = panels(width=9, height=4.5)
+    fig, ((axes,),) = panels(height=4.5)
     draw_curves(fig, axes, jobs)
     return fig

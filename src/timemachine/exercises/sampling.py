@@ -106,7 +106,7 @@ def table(jobs: DataFrame) -> DataFrame:
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the shares of known words and of repetitions, by decoding method."""
-    fig, (row,) = panels(1, 2, width=10)
+    fig, (row,) = panels(1, 2)
     labels = [*ALPHAS, GREEDY]
     for axes, what in zip(row, ("known_words", "repeated"), strict=True):
         values = _values(jobs, what)

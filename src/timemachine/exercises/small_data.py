@@ -29,7 +29,7 @@ def table(jobs: DataFrame) -> DataFrame:
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the training and validation perplexity of each run over its epochs."""
-    fig, ((axes,),) = panels(width=8)
+    fig, ((axes,),) = panels()
     axes.set(xlabel="epoch", ylabel="perplexity", yscale="log")
     series = {}
     for split, name in (("train", "training"), ("val", "validation")):

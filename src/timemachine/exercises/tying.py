@@ -37,7 +37,7 @@ def table(jobs: DataFrame) -> DataFrame:
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the bits per byte of each run that did not diverge, on both parts: one place per kind of model."""
-    fig, ((axes,),) = panels(width=9)
+    fig, ((axes,),) = panels()
     places: list[str] = []
     missing: list[str] = []
     series: dict[str, list[list[float]]] = {title: [] for title in PARTS.values()}

@@ -35,7 +35,7 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the perplexity and the bits per byte of each vocabulary on each excerpt."""
     groups = _runs(jobs).groupby("tokens")
-    fig, (row,) = panels(1, 2, width=10)
+    fig, (row,) = panels(1, 2)
     for axes, unit in zip(row, ("perplexity", "bits per byte"), strict=True):
         values = groups[f"stream/test/{unit.replace(' ', '_')}"].agg(list)
         points_by_place(axes, [f"{size:,}" for size in values.index], {"": [*values]})

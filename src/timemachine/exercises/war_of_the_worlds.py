@@ -44,7 +44,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the bits of each book relative to the training novel, with one series per training."""
     differences = _differences(scores_of_books(jobs, BITS)).dropna(axis=1, how="all")
     trainings = differences.groupby(level=TRAINING)
-    fig, ((axes,),) = panels(width=9)
+    fig, ((axes,),) = panels()
     places = [fill(title_of(book), 12) for book in differences]
     points_by_place(
         axes, places, {f"{title_of(own)}, {tokens:,.0f} tokens": runs.to_numpy().T for (own, tokens), runs in trainings}

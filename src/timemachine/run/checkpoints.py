@@ -153,7 +153,10 @@ class Interruptible(Callback):
 
 
 class RunStart(Callback):
-    """Write summary.json when the training starts: until then, Lightning may reject a setting of a resumed run."""
+    """Write summary.json when the training starts: until then, Lightning may reject a setting of a resumed run.
+
+    Also names `optimized_metric` if Lightning ends the training because the model does not log it.
+    """
 
     def __init__(self, run: Record) -> None:
         self.run = run
@@ -173,6 +176,13 @@ class RunStart(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Record the beginning."""
         self.run.begin(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Add a line to the error of a ModelCheckpoint or an EarlyStopping that does not find the metric."""
+        name, logged = str(self.run.settings.get("optimized_metric")), trainer.callback_metrics
+        if name in str(exception) and name not in logged:
+            rule = f"not logged by the model, which logs {', '.join(logged)}; use one of these"
+            exception.add_note(f"optimized_metric={name}: {rule}")
 
 
 def unreadable(path: Path, error: Exception) -> SettingError:

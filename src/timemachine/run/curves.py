@@ -1,4 +1,4 @@
-"""Both perplexities over epochs, as in the book's figure: perplexity.png, and LivePlot while a model trains."""
+"""The style of all figures, and the book's figure: both perplexities over epochs, in perplexity.png and LivePlot."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from timemachine.run.console import short
 from timemachine.run.files import write_figure
@@ -17,6 +18,21 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 WIDE = 100  # largest over smallest perplexity of a linear axis: a diverged run may reach 1e111
 HIGHEST = 1e6  # larger perplexities are drawn at this value
 STYLES = {"train": ("training", "-", COLOURS[0]), "val": ("validation", "--", COLOURS[1])}
+
+
+def panels(
+    rows: int = 1, columns: int = 1, width: float = 10, height: float = 4, **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """Return a figure of the given size in inches, and its axes (rows, columns).
+
+    One width for all: on a page, their texts then have one size. `options`: of `Figure.subplots`.
+    """
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained")
+    grid: NDArray[Any] = figure.subplots(rows, columns, squeeze=False, **options)
+    for axes in grid.flat:
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, grid
 
 
 def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
@@ -36,7 +52,6 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]])
     else:
         axes.set(ylim=(0, None), ylabel="perplexity")
     axes.set_xlabel("epoch")
-    axes.grid(alpha=0.3)
 
 
 def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", width: float | None = None) -> None:
@@ -56,8 +71,7 @@ def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", wi
                 curve.append((epoch, row[f"{name}/perplexity"]))
     if not any(curves.values()):
         return
-    figure = Figure(figsize=(6, 4), dpi=150, layout="constrained")
-    axes = figure.subplots()
+    figure, ((axes,),) = panels()
     draw_curves(axes, curves)
     guessing = summary["corpus"].get("vocabulary", math.inf)
     if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them

@@ -174,7 +174,7 @@ def print_jobs(table: "DataFrame", jobs: list[Job]) -> None:
     for name in metrics:
         cells[name] = table[name].astype(float).map(short)
     columns = [name.removesuffix("/perplexity") for name in cells]
-    print_table("perplexity of each job", columns, cells.to_numpy().tolist())
+    print_table(f"{metric.rpartition('/')[2]} of each job, the best first", columns, cells.to_numpy().tolist())
     if settings[NUM_SHOWN:]:
         print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
     if len(jobs) > 1 and best.overrides and metric in best.metrics:

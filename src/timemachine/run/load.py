@@ -98,7 +98,8 @@ def _content(path: Path) -> dict[str, Any]:
     states = (state for state in checkpoint.values() if isinstance(state, dict))
     of_data = next((state for state in states if {"tokens", "kind"} <= state.keys()), None)
     if of_data is None:
-        raise SettingError(f"{path}: its data module has saved no vocabulary, as TimeMachine does")
+        rule = "only a TimeMachine saves the vocabulary that this needs; the run's scores are in its metrics.csv"
+        raise SettingError(f"{path}: its data are of another class: {rule}")
     return checkpoint | of_data | {"step": checkpoint["global_step"]}
 
 

@@ -97,7 +97,7 @@ def open_run(cfg: DictConfig) -> Record:
     ignored = {"resume", *typed_overlays(hydra_cfg)}  # by a resumed run
     typed = [*places_of_settings(hydra_cfg), *(each for each in overrides if override_name(each) not in ignored)]
     searches = is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper")
-    about = {"overrides": overrides} | choices
+    about = {"overrides": [*places_of_settings(hydra_cfg), *overrides]} | choices
     return Record(folder, settings, is_job=is_job(), searches=searches, typed=typed, files=hydra_files(cfg), **about)
 
 
@@ -161,10 +161,11 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
     """
     typed = {override.lstrip("+~").partition("=")[0] for override in overrides}
     again = {name: OmegaConf.select(cfg, name) for name in typed if name.partition(".")[0] in GROUPS and "." in name}
+    own = {again[name] for name in ("model._target_", "data._target_") if name in again}
     if not all(isinstance(recorded.get(group), dict) for group in GROUPS):
         raise SettingError(f"resume={cfg.resume}: not a run's folder, or damaged")
     with open_dict(cfg):
-        for name in {"seed", "init_from", "probes", "tags"} - typed:
+        for name in {"seed", "init_from", "probes", "tags", "optimized_metric"} - typed:
             if _is_plain(recorded.get(name)):
                 cfg[name] = recorded.get(name)
         # A typed choice of a model or of data, with all its values, must equal the run's.
@@ -172,18 +173,17 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
             plain = {name: value for name, value in recorded[group].items() if _is_plain(value)}
             target = plain.pop("_target_", None)
             # The folder may be somebody else's: a class that it names is imported only if it is one of ours.
-            if target in TRUSTED_CLASSES and f"{group}._target_" not in typed:
+            if target in own or (target in TRUSTED_CLASSES and f"{group}._target_" not in typed):
                 cfg[group] = {"_target_": target} | plain
             else:  # a class from the command line or conf/: only arguments that do not depend on the machine
                 names = {name for name in plain if not MACHINE_SETTINGS.fullmatch(f"{group}.{name}")}
                 cfg[group].update({name: plain[name] for name in names & cfg[group].keys()})
         for name, value in again.items():
             OmegaConf.update(cfg, name, value)
-    for group in ("model", "data"):
-        target, now = recorded[group].get("_target_"), cfg[group]["_target_"]
-        if target != now:
-            rule = f"the run has {group}._target_={target}; type this as well, if it is a class of yours"
-            raise SettingError(f"{group}._target_={now}: {rule}")
+    classes = {f"{group}._target_": recorded[group].get("_target_") for group in ("model", "data")}
+    others = [f"{name}={target}" for name, target in classes.items() if target != OmegaConf.select(cfg, name)]
+    if others:
+        raise SettingError(f"resume={cfg.resume}: the run has {' '.join(others)}; type this as well, if it is yours")
 
 
 def _is_plain(value: Any) -> bool:

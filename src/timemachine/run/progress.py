@@ -129,8 +129,8 @@ def print_results(run: Record, lines: Sequence[str]) -> None:
         return
     metrics, epoch = summary["metrics"], f"epoch {summary['metrics'].get('epoch', 0)}"
     metric, names = metric_of(summary), ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
-    shown = [name for name in names if name in metrics] or [name for name in metrics if name not in NO_SCORES]
-    rows = [(name, short(metrics[name]), epoch) for name in shown]  # a custom model may log other names
+    others = [name for name in metrics if name not in NO_SCORES and not name.startswith("best_")]  # of a custom model
+    rows = [(name, short(metrics[name]), epoch) for name in [name for name in names if name in metrics] or others]
     if f"best_{metric}" in metrics:
         rows.append((f"best {metric}", short(metrics[f"best_{metric}"]), f"epoch {metrics['best_epoch']}"))
         if metrics.get(metric, 0) > WORSE * metrics[f"best_{metric}"]:
@@ -140,7 +140,8 @@ def print_results(run: Record, lines: Sequence[str]) -> None:
         clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
         rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
-        rows.append(("characters/s", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
+        unit = "characters" if "characters" in summary["corpus"] else "targets"
+        rows.append((f"{unit}/s", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
     rows.append(("parameters", f"{summary['parameters']:,}", f"kernel: {summary['kernel']}"))
     print_table(f"{summary['status']}: {summary['corpus']['title']}", (), rows)
     if summary["status"] == "completed" and summary["message"]:
