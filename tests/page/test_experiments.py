@@ -24,10 +24,10 @@ COMMANDS = """experiments => experiments.map(experiment => {
 })"""
 OTHERS = [  # settings that no experiment has
     {
-        "networks": [{"layers": 3, "activation": "relu", "sigmaHh": 2, "inputFactor": 3}],
-        "data": {"batch": 48, "seed": 7},
+        "networks": [{"layers": 3, "activation": "relu", "sigma_hh": 2, "input_lr_factor": 3}],
+        "data": {"batch_size": 48, "seed": 7},
     },
-    {"networks": [{"cell": "lstm", "layers": 2, "sigmaHh": 2}], "data": {"text": "recall", "delay": 8, "updates": 30}},
+    {"networks": [{"cell": "lstm", "layers": 2, "sigma_hh": 2}], "data": {"text": "recall", "delay": 8, "updates": 30}},
 ]
 
 

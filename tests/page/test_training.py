@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-WEIGHTS = """() => training.weights.map(weights =>
+WEIGHTS = """() => training.latest.networks.map(({ weights }) =>
     Object.fromEntries(Object.entries(weights).map(([name, numbers]) => [name, [...numbers]])))"""
 
 
 def wait_until_paused(page: "Page") -> None:
-    page.wait_for_function("() => training.weights && !training.on", timeout=120_000)
+    page.wait_for_function("() => training.latest && !training.on", timeout=120_000)
     settle(page)
 
 
@@ -90,7 +90,7 @@ def test_experiment_trains_what_it_shows(place: int, open_page: Open) -> None:
 )
 def test_other_networks(network: str, open_page: Open) -> None:
     page, text = open_page("epochs"), "it has"
-    open_link(page, f"{network}&data.batch=16&data.updates=5&trained=5&network=0")
+    open_link(page, f"{network}&data.batch_size=16&data.updates=5&trained=5&network=0")
     wait_until_paused(page)
     (model,) = trained_models(page, len(LETTERS))
     compare(page, model, LETTERS, text, len(text) - 1)
@@ -157,8 +157,8 @@ def test_link_with_an_own_text(open_page: Open) -> None:
 
 
 HOSTILE = (
-    "data.batch=1e9&data.window=1e9&0.hiddens=100000&0.layers=99&data.seed=-1&data.updates=1e99&trained=1e99",
-    "data.batch=NaN&data.window=Infinity&0.hiddens=1.5&0.rate=-1&0.radius=x&trained=2.5&at=1e9&network=7&epoch=zz",
+    "data.batch_size=1e9&data.num_steps=1e9&0.hiddens=100000&0.layers=99&data.seed=-1&data.updates=1e99&trained=1e99",
+    "data.batch_size=NaN&data.num_steps=Infinity&0.hiddens=1.5&0.lr=-1&0.gradient_clip_val=x&trained=2.5&at=1e9&network=7&epoch=zz",
     "0.cell=__proto__&0.activation=constructor&0.optimizer=toString&data.text=<img src=x onerror=alert(1)>",
     "networks=99&1.cell=gru&2.cell=gru&__proto__.x=1&experiment=__proto__&0.__proto__=1",
     f"own={'x' * 5000}&data.text=own&text={'y' * 5000}",
@@ -237,7 +237,7 @@ def test_messages_of_curves(open_page: Open) -> None:
 
 def test_divergence(open_page: Open) -> None:
     page = open_page("epochs")
-    open_link(page, "0.rate=100&0.radius=0&0.sigmaHh=9&data.updates=100&data.batch=64&trained=100")
+    open_link(page, "0.lr=100&0.gradient_clip_val=0&0.sigma_hh=9&data.updates=100&data.batch_size=64&trained=100")
     wait_until_paused(page)
     assert "diverged" in page.locator("#scores").inner_text()
     assert "NaN" not in page.evaluate("svg.innerHTML")
@@ -303,7 +303,7 @@ def test_words_are_those_of_the_shown_network(open_page: Open) -> None:
     page = open_page("bpe")
     words = "() => [...new Set([...document.querySelectorAll('.noun')].map(place => place.textContent))]"
     assert page.evaluate(words) == ["token"]
-    open_link(page, "data.batch=8&0.hiddens=4&data.text=recall&trained=1&network=0")
+    open_link(page, "data.batch_size=8&0.hiddens=4&data.text=recall&trained=1&network=0")
     wait_until_paused(page)
     assert page.evaluate(words) == ["character"]
     assert page.locator("body.tokens").count() == 0

@@ -14,9 +14,10 @@ START = """([source, wasm, message]) => {
     window.worker?.terminate();
     window.received = [];
     window.worker = new Worker(URL.createObjectURL(new Blob([source])));
-    const plain = (network) => Object.fromEntries(Object.entries(network).map(([name, x]) => [name, [...x]]));
+    const arrays = (weights) => Object.fromEntries(Object.entries(weights).map(([name, x]) => [name, [...x]]));
+    const withArrays = (network) => ({ ...network, weights: arrays(network.weights) });
     worker.onmessage = ({ data }) =>
-        received.push(data.type === "weights" ? { ...data, networks: data.networks.map(plain) } : data);
+        received.push(data.type === "progress" ? { ...data, networks: data.networks.map(withArrays) } : data);
     worker.onerror = ({ message }) => received.push({ type: "error", message });
     const bytes = Uint8Array.from(atob(wasm), (character) => character.charCodeAt(0)).buffer;
     const { indices } = message.data, data = { ...message.data, indices: Int32Array.from(indices ?? []) };
@@ -32,15 +33,16 @@ Message = dict[str, Any]
 
 def text_of(data: TimeMachine) -> Message:
     """Return the `data` of a message with the text and the windows of a data module."""
-    sizes = {"V": len(data.vocab), "numSteps": data.num_steps, "batchSize": data.batch_size}
-    splits = {"numTrain": data.hparams["num_train"], "numVal": data.hparams["num_val"]}
+    sizes = {"V": len(data.vocab), "num_steps": data.num_steps, "batch_size": data.batch_size}
+    splits = {name: data.hparams[name] for name in ("num_train", "num_val")}
     return {"type": "text", "indices": data.tokens_N.tolist(), **sizes, **splits}
 
 
 def network(**changes: Any) -> Message:
     """Return the settings of a network, by default the book's."""
-    book = {"cell": "rnn", "activation": "tanh", "layers": 1, "hiddens": 32, "sigma": 0.01, "sigmaXh": None}
-    return book | {"sigmaHh": None, "rate": 1, "inputFactor": 1, "radius": 1, "optimizer": "sgd"} | changes
+    book = {"cell": "rnn", "activation": "tanh" if changes.get("cell", "rnn") == "rnn" else None, "layers": 1}
+    book |= {"hiddens": 32, "sigma": 0.01, "sigma_xh": None, "sigma_hh": None, "lr": 1, "input_lr_factor": 1}
+    return book | {"gradient_clip_val": 1, "optimizer": "sgd"} | changes
 
 
 class Worker:
@@ -72,9 +74,12 @@ class Worker:
         for update in until:
             paused = len(self.received("paused"))
             self.send(type="run", until=update)
-            assert self.wait("paused", paused + 1) == {"type": "paused", "update": update, "reason": "until"}
-        weights: list[Message] = self.received("weights")[-1]["networks"]
-        return weights
+            assert self.wait("paused", paused + 1) == {"type": "paused", "update": update}
+        return self.weights()
+
+    def weights(self) -> list[Message]:
+        """Return the last weights of each network."""
+        return [network["weights"] for network in self.received("progress")[-1]["networks"]]
 
     def evaluate(self, names: str, body: str) -> Any:
         """Return the value of an expression with functions of the worker."""

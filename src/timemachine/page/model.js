@@ -58,8 +58,8 @@ function sample(P, random) {
 
 class Model {
   /** `weights`: arrays by their names in Python. The other argument has the tokens (V), their kind, and the network. */
-  constructor({ tokens, kind, unk, cell, activation, hiddens, window }, weights) {
-    Object.assign(this, { tokens, kind, unk, cell, activation, window, size: tokens.length, numHiddens: hiddens });
+  constructor({ tokens, kind, unk, cell, activation, hiddens }, weights) {
+    Object.assign(this, { tokens, kind, unk, cell, activation, size: tokens.length, numHiddens: hiddens });
     Object.assign(this, { phi: PHI[activation], slope: SLOPE[activation], normalise: NORMALISE[kind] });
     this.bytePairs = kind === "bpe" ? new BytePairs(tokens, unk) : null; // null: a token is a character
     this.noun = this.bytePairs ? "token" : "character";

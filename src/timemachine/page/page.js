@@ -1,41 +1,41 @@
 // The order in which the page reads and draws.
 
-let frame = 0; // the next slice of reading
-let drawings = 0; // counted, so that a new drawing cancels the rest of an earlier one
+const SLICE = 12; // ms of reading per frame, so that the page answers keys
+let frame = 0; // the next slice of reading, or the drawing after the last one
 
+/** Read the box's text again after a change. */
 function update() {
   reading.take(box.value);
-  pause();
-  play.blank = false;
-  chosen.place = last();
-  drawUnread();
-  work();
+  choose(last());
 }
 
-/** Read for a while and draw; continue in the next frame. */
-function work() {
-  cancelAnimationFrame(frame);
-  if (!reading.advance(performance.now() + SLICE)) frame = requestAnimationFrame(work);
-  drawTotal();
-  drawGhost();
-  draw();
+/** Choose the token at t. */
+function choose(t) {
+  pause();
+  play.blank = false;
+  chosen.place = Math.max(0, Math.min(t, last()));
+  work();
 }
 
 /** Read the text with another model. */
 function show(other) {
   const isOther = other.noun !== model.noun;
-  pause();
   model = other;
   reading = new Reading(model);
   reading.take(box.value);
-  play.blank = false;
-  if (isOther) chosen.place = last();
   drawModel();
-  drawUnread();
-  work();
+  choose(isOther ? last() : at()); // other tokens have other places
 }
 
-/** Draw what depends only on the model: words, the list of its units and its epoch. */
+/** Read for a while and draw the grey text; in the next frame, continue or draw the rest. */
+function work() {
+  cancelAnimationFrame(frame);
+  const isRead = reading.advance(performance.now() + SLICE);
+  drawGhost();
+  frame = requestAnimationFrame(isRead ? draw : work);
+}
+
+/** Draw what depends only on the model: words and its epoch. */
 function drawModel() {
   document.querySelectorAll(".noun").forEach((place) => (place.textContent = model.noun));
   document.querySelectorAll(".phi").forEach((place) => (place.textContent = model.activation));
@@ -44,38 +44,28 @@ function drawModel() {
   drawEpoch();
 }
 
-/** Draw the parts that depend on the chosen token, after the text has been painted. */
 function draw() {
-  const turn = ++drawings;
-  requestAnimationFrame(() => setTimeout(() => {
-    if (turn !== drawings || !reading.known) return;
-    const t = at();
-    drawStrip();
-    drawChosen(t);
-    drawHeat(t);
-    drawPlay();
-    if (find("part-next").open) drawNext(t);
-  }));
-}
-
-function choose(t) {
-  pause();
-  play.blank = false;
-  chosen.place = t;
-  draw();
+  const t = at();
+  drawUnread();
+  drawTotal();
+  drawStrip();
+  drawChosen(t);
+  drawHeat(t);
+  drawPlay();
+  if (find("part-next").open) drawNext(t);
 }
 
 function start() {
   for (const [name, value] of run.table) {
     find("run-table").insertRow().append(Object.assign(create("th", name), { scope: "row" }), create("td", value));
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
-  addEventListener("resize", () => [draw(), drawCurves()]);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", work);
+  addEventListener("resize", () => [work(), drawCurves()]);
   addEventListener("change", ({ target }) => target.type === "number" && (target.value = numberOf(target)));
-  for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", draw);
+  for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", work);
   document.querySelector("main").hidden = false;
   drawModel();
-  setUp(run.experiments.at(run.text ? 0 : -1));
+  setUp(run.experiments.at(run.text ? 0 : -1)); // the last one generates its text
   drawChoice();
   if (restore()) return;
   update();

@@ -5,15 +5,14 @@ const reducedMotion = matchMedia("(prefers-reduced-motion: reduce)");
 const play = { on: false, blank: false, timer: 0 }; // blank: nothing after the chosen token is drawn
 
 /** Return the number of tokens whose states are drawn. */
-const horizon = () => (play.blank ? Math.min(reading.known, at() + 1) : reading.known);
+const horizon = () => (play.blank ? at() : last()) + 1;
 
 /** Show the token at t and its state, and nothing after it. */
 function showUpTo(t) {
-  reading.advance();
-  chosen.place = Math.max(0, Math.min(t, last()));
+  chosen.place = t;
   play.blank = t < last();
   if (!play.blank) pause();
-  draw();
+  work();
 }
 
 /** Stop at the current token; the tokens after it stay blank. */
@@ -23,7 +22,7 @@ function pause() {
 }
 
 function togglePlay() {
-  if (play.on) return [pause(), draw()];
+  if (play.on) return [pause(), work()];
   if (training.on) pauseTraining();
   play.on = true;
   play.timer = setInterval(() => showUpTo(at() + 1), BEAT);

@@ -24,6 +24,8 @@ class Reading {
     return true;
   }
 
+  get isComplete() { return this.known === this.indices.length; }
+
   /** Return the state before the token at t. */
   before(t) { return t ? this.states[t - 1] : this.model.noState; }
 

@@ -53,19 +53,23 @@ function restore() {
   return true;
 }
 
+/** Copy a text and say so; browsers may refuse it, for a page from a file also without `navigator.clipboard`. */
+async function copy(text, copied, refused) {
+  const isCopied = await navigator.clipboard?.writeText(text).then(() => true, () => false);
+  find("copied").textContent = isCopied ? copied : refused;
+}
+
 addEventListener("hashchange", restore);
-find("copy").addEventListener("click", async () => {
+find("copy").addEventListener("click", () => {
   const isCut = training.settings.data.text === "own" && find("own").value.length > MAX_SHARED;
-  history.replaceState(null, "", `#${linkOf()}`);
-  const isCopied = await navigator.clipboard?.writeText(location.href).then(() => true, () => false);
   const trained = training.update ? `, and trains ${grouped(training.update)} updates again` : "";
   const lacks = isCut ? ` It lacks your training text, which has more than ${grouped(MAX_SHARED)} characters.` : "";
-  find("copied").textContent = `${isCopied ? "Copied" : "In the address bar"}: restores text and settings${trained}.${lacks}`;
+  const said = `restores text and settings${trained}.${lacks}`;
+  history.replaceState(null, "", `#${linkOf()}`);
+  copy(location.href, `Copied: ${said}`, `In the address bar: ${said}`);
 });
-find("copy-command").addEventListener("click", async () => {
-  const isCopied = await navigator.clipboard?.writeText(find("command").textContent).then(() => true, () => false);
-  find("copied").textContent = isCopied ? "Copied." : "Select the command and copy it.";
-});
+find("copy-command").addEventListener("click", () =>
+  copy(find("command").textContent, "Copied.", "Select the command and copy it."));
 const [, owner] = /^([\w-]+)\.github\.io$/.exec(location.hostname) ?? []; // the code's address on GitHub Pages
 find("code").hidden = !owner;
 if (owner) find("code").href = `https://github.com/${owner}/${location.pathname.split("/")[1] || location.hostname}`;

@@ -1,6 +1,5 @@
 // The state of the page: its data, the choices of the user, the model and its reading of the text.
 
-const SLICE = 12; // ms of work between two drawings, so that the page answers keys
 const find = (id) => document.getElementById(id);
 const run = JSON.parse(find("run").textContent);
 // place: index of a token. alpha null: greedy. network: the trained one that reads, or null: the saved one, after `epoch`.
@@ -11,4 +10,4 @@ let model = savedModel(chosen.epoch), reading = new Reading(model);
 const numberOf = (field) => Number(field.validity.valid ? (field.defaultValue = field.value) : field.defaultValue);
 
 const last = () => reading.indices.length - 1;
-const at = () => Math.max(0, Math.min(chosen.place, reading.known - 1));
+const at = () => Math.min(chosen.place, last());

@@ -4,10 +4,10 @@ const MAX_BITS = 8; // surprise of the strongest colour
 const MAX_GRADIENT = 100; // earlier states whose gradient is shown
 const strip = find("strip");
 
-/** Draw the tokens that have been read. Only changes are written, which is faster in a long text. */
+/** Draw the tokens of the text. Only changes are written, which is faster in a long text. */
 function drawStrip() {
-  while (strip.children.length > reading.known) strip.lastChild.remove();
-  while (strip.children.length < reading.known) strip.append(create("span"));
+  while (strip.children.length > reading.tokens.length) strip.lastChild.remove();
+  while (strip.children.length < reading.tokens.length) strip.append(create("span"));
   [...strip.children].forEach((span, t) => {
     const token = reading.tokens[t], isAhead = play.blank && t > at();
     const mayEnd = token === " " || /^ ./u.test(reading.tokens[t + 1] ?? ""); // a line may end here
@@ -35,8 +35,8 @@ function drawGradient(t) {
 }
 
 function drawTotal() {
-  const bits = reading.bits(), count = reading.known - 1;
-  const size = reading.tokens.slice(1, reading.known).reduce((sum, token) => sum + toBytes(token).length, 0);
+  const bits = reading.bits(), count = last();
+  const size = reading.tokens.slice(1).reduce((sum, token) => sum + toBytes(token).length, 0);
   const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   find("total").textContent = bits === null
     ? `Type at least two ${model.noun}s: the first one has no prediction.`
@@ -58,14 +58,14 @@ function drawChosen(t) {
     text = `${quoted(t)}: ${bits} bits; the model gave ${it} ${percent(P[index])}, place ${place} of ${model.size}.`;
   }
   find("inspected").textContent = text;
-  Object.assign(strip, { ariaValueMax: reading.known, ariaValueNow: t + 1, ariaValueText: text });
+  Object.assign(strip, { ariaValueMax: last() + 1, ariaValueNow: t + 1, ariaValueText: text });
 }
 
 strip.addEventListener("keydown", (event) => {
   const steps = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1, Home: -Infinity, End: Infinity };
   if (!(event.key in steps)) return;
   event.preventDefault();
-  choose(Math.max(0, Math.min(at() + steps[event.key], last())));
+  choose(at() + steps[event.key]);
 });
 strip.addEventListener("click", ({ target }) => {
   const t = [...strip.children].indexOf(target);

@@ -83,14 +83,12 @@ box.addEventListener("keydown", (event) => {
 find("take").addEventListener("click", () => write(ghost));
 find("more").addEventListener("click", writeMore);
 find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));
-document.addEventListener("keydown", (event) => {
-  const { key, target } = event, isCommand = event.ctrlKey || event.metaKey;
-  if (target === document.body && key.length === 1 && key !== " " && !isCommand && !event.altKey) {
+document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey, altKey }) => {
+  const isCommand = ctrlKey || metaKey, isSymbol = key.length === 1 && key !== " " && !isCommand && !altKey;
+  const isUndo = isCommand && key.toLowerCase() === "z"; // of a button, which has the focus after a click
+  if (target === document.body && isSymbol || isUndo && !target.matches("textarea, input")) {
     box.focus({ preventScroll: true }); // the box then receives the key
   }
-  if (!isCommand || key.toLowerCase() !== "z" || target.matches("textarea, input")) return;
-  event.preventDefault(); // a clicked button has the focus, and nothing to undo
-  inBox(() => document.execCommand(event.shiftKey ? "redo" : "undo"));
 });
 box.value = model.unknown(FIRST).length ? excerpt(0) : example(FIRST); // in another script, the training text
 

@@ -1,12 +1,14 @@
 // The panel that trains one or two networks in the worker, and redraws everything with the weights that it sends.
 
 const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
-const MIN_OWN = 1_000; // characters
 const BY_HEART = 1.03, RISES = 5; // factor by which validations exceed the lowest, and their number, to say so
+const MAX_POINTS = 1000; // of the curve of the training loss
+const NUM_RECALLED = 512; // windows of the recall corpus for validation
 const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
 const kernel = bytes(find("kernel").textContent);
 const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
-// experiment: null after a change of its settings. progress, epochs: messages of the worker. weights: the last ones.
+// experiment: null after a change of its settings. until: the update at which training stops. ready, latest, epochs:
+// messages of the worker, the last two of "progress" and "epoch". losses: [update, loss of each network], for the curves.
 const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
 
 /** Return the text that networks train on, its kind and its symbols. */
@@ -22,31 +24,35 @@ function alphabetOf({ text }) {
 }
 
 /** Return the worker's description of the data. */
-function dataOf({ text, batch, window, delay }, { tokens, unk, text: characters }) {
-  if (text === "recall") return { type: "recall", delay, batchSize: batch, valWindows: 512 };
-  const [numTrain, numVal] = splitOf({ text, window }), index = new Map(tokens.map((token, place) => [token, place]));
+function dataOf({ text, delay, batch_size, num_steps }, { tokens, unk, text: characters }) {
+  if (text === "recall") return { type: "recall", delay, batch_size, num_val: NUM_RECALLED };
+  const [num_train, num_val] = splitOf({ text, num_steps }), index = new Map(tokens.map((token, place) => [token, place]));
   const indices = Int32Array.from(Array.from(characters, (token) => index.get(token) ?? unk));
-  return { type: "text", indices, V: tokens.length, numSteps: window, batchSize: batch, numTrain, numVal };
+  return { type: "text", indices, V: tokens.length, num_steps, batch_size, num_train, num_val };
 }
 
 /** Take the settings of an experiment, or others, and remove the networks that were trained. */
 function setUp(experiment, settings = settingsOf(experiment)) {
   training.worker?.terminate();
-  Object.assign(training, { experiment, settings, worker: null, on: false, update: 0, until: 0, ready: null });
-  Object.assign(training, { progress: [], epochs: [], weights: null, alphabet: null, message: "" });
+  Object.assign(training, { experiment, settings, worker: null, on: false, update: 0, until: 0 });
+  Object.assign(training, { ready: null, latest: null, epochs: [], losses: [], alphabet: null });
   if (chosen.network !== null) showEpoch(run.epochs.length - 1);
   drawSettings();
   drawTraining();
 }
 
+/** Remove the trained networks, and keep the settings. */
+const reset = (experiment = null) => setUp(experiment, training.settings);
+
 function startWorker() {
-  const { networks, data } = training.settings, alphabet = alphabetOf(data);
+  const { networks, data } = training.settings, alphabet = training.alphabet = alphabetOf(data);
   const url = URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" }));
-  const worker = new Worker(url), settings = networks.map((network) =>
-    ({ ...network, sigma: SIGMA, sigmaHh: hasSigmaHh(network) ? network.sigmaHh : null }));
-  Object.assign(training, { worker, alphabet });
-  worker.onmessage = ({ data: message }) => training.worker === worker && RECEIVE[message.type](message);
-  worker.onerror = RECEIVE.error;
+  const worker = training.worker = new Worker(url), settings = networks.map((network) => ({ sigma: SIGMA, ...supported(network) }));
+  worker.onmessage = ({ data: message }) => RECEIVE[message.type](message);
+  worker.onerror = ({ message }) => {
+    reset(training.experiment);
+    find("trained").textContent = `The training stopped: ${message}.`;
+  };
   worker.postMessage({ type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed });
 }
 
@@ -56,51 +62,46 @@ function train(until = null) {
   stopReplay();
   pause();
   if (!training.worker) startWorker();
-  const { updates } = training.settings.data;
+  const { networks, data: { updates } } = training.settings;
   training.until = until ?? (Math.floor(training.update / updates) + 1) * updates;
   training.on = true;
-  chosen.network ??= training.settings.networks.length - 1; // in the experiments, the one that learns more
+  chosen.network ??= networks.length - 1; // in the experiments, the one that learns more
   training.worker.postMessage({ type: "run", until: training.until });
   drawTraining();
 }
 
 const pauseTraining = () => training.worker.postMessage({ type: "pause" });
 const inEpochs = () => ["beginning", "own"].includes(training.settings.data.text); // or in updates
-const isTooShort = () => training.settings.data.text === "own" && find("own").value.length < MIN_OWN;
+const leastOwn = () => Math.max(1000, 25 * training.settings.data.num_steps); // 5% are a window or more
+const isTooShort = () => training.settings.data.text === "own" && find("own").value.length < leastOwn();
 
 const RECEIVE = {
   ready: (message) => (training.ready = message),
-  progress(message) {
-    training.progress.push(message);
-    if (training.progress.length > 1000) training.progress = training.progress.filter((_, place) => place % 2);
-    training.update = message.update;
-    drawTraining();
-  },
   epoch: (message) => training.epochs.push(message),
-  weights({ networks }) {
-    const isFirst = !training.weights;
-    training.weights = networks;
-    if (chosen.network !== null) show(trainedModel());
+  progress(message) {
+    const isFirst = !training.latest, { update, networks } = message;
+    Object.assign(training, { latest: message, update });
+    training.losses.push([update, ...networks.map(({ loss }) => loss)]);
+    if (training.losses.length > MAX_POINTS) training.losses = training.losses.filter((_, place) => place % 2);
+    drawTraining();
+    if (reading.isComplete) showTrained(); // a long text may take longer to read than until the next message
     if (!isFirst || chosen.network === null || isReadable()) return;
     write(excerpt(0), 0, box.value.length);
     report("An example replaces your text. Ctrl-Z brings it back.");
   },
-  paused({ update, reason }) {
-    Object.assign(training, { on: false, update, message: reason === "diverged" ? "Diverged. " : "" });
+  paused({ update }) {
+    training.on = false;
     drawTraining();
-    draw();
+    showTrained();
     find("announced").textContent = `Training stopped at update ${update}.`;
-  },
-  error({ message }) {
-    setUp(training.experiment, training.settings);
-    find("trained").textContent = `The training stopped: ${message}.`;
   },
 };
 
-/** Return the shown one of the networks that train. */
-function trainedModel() {
-  const { settings: { networks, data: { window } }, alphabet, weights } = training;
-  return new Model({ ...alphabet, ...networks[chosen.network], window }, weights[chosen.network]);
+/** Read the text with the chosen one of the networks that train, if one is chosen. */
+function showTrained() {
+  if (chosen.network === null) return;
+  const { settings: { networks }, alphabet, latest } = training;
+  show(new Model({ ...alphabet, ...supported(networks[chosen.network]) }, latest.networks[chosen.network].weights));
 }
 
 /** Return the text that the shown network was trained on. */
@@ -115,29 +116,32 @@ const isReadable = () => training.alphabet.text && model.unknown(box.value).leng
 /** Return whether a network has diverged, or is worse than guessing. */
 function isLost(place) {
   const { val } = training.epochs.at(-1)?.networks[place] ?? { val: 0 };
-  return training.progress.at(-1)?.networks[place].diverged || !(val <= training.alphabet.tokens.length);
+  return training.latest?.networks[place].diverged || !(val <= training.alphabet?.tokens.length);
 }
 
 /** Return the networks' names, with a setting that differs if they would be equal. */
 function names() {
-  const { networks } = training.settings, [differs] = Object.keys(NETWORK).filter((name) => networks[0][name] !== networks[1]?.[name]);
-  const of = ({ cell, activation, layers, hiddens }) =>
-    `${cell !== "rnn" ? cell.toUpperCase() : `${layers > 1 ? `${layers}-layer ` : ""}${activation === "relu" ? "ReLU " : ""}RNN`}, ${hiddens} units`;
-  const isSame = networks.length > 1 && of(networks[0]) === of(networks[1]) && differs;
-  return networks.map((network) => of(network) + (isSame ? `, ${NETWORK[differs].label.split(",")[0]} ${network[differs]}` : ""));
+  const { networks } = training.settings;
+  const titles = networks.map(({ cell, activation, layers, hiddens }) => {
+    const rnn = [layers > 1 && `${layers}-layer`, activation === "relu" && "ReLU", "RNN"].filter(Boolean).join(" ");
+    return `${cell === "rnn" ? rnn : cell.toUpperCase()}, ${hiddens} units`;
+  });
+  const differs = Object.keys(NETWORK).find((name) => networks[0][name] !== networks.at(-1)[name]);
+  if (titles[0] !== titles[1] || !differs) return titles;
+  return titles.map((title, place) => `${title}, ${NETWORK[differs].label.split(",")[0]} ${networks[place][differs]}`);
 }
 
 function drawTraining() {
-  const { on, update, until, progress, worker, message } = training, { epoch, seconds, charsPerSecond } = progress.at(-1) ?? {};
+  const { on, update, until, ready, latest, worker } = training;
   const next = !update ? "Train" : update >= until ? "Train longer" : "Continue";
   find("train").textContent = on ? "❙❙ Pause" : `▶\ufe0e ${next}`;
   find("train").disabled = !canTrain || isTooShort();
   find("reset").disabled = !worker;
   const numbers = [`update ${grouped(update)}`];
-  if (seconds && inEpochs()) numbers.push(`epoch ${epoch.toFixed(1)}`);
-  if (seconds) numbers.push(`${seconds.toFixed(1)} s`, `${grouped(charsPerSecond)} characters/s`);
+  if (latest && inEpochs()) numbers.push(`epoch ${(update / ready.updatesPerEpoch).toFixed(1)}`);
+  if (latest) numbers.push(`${latest.seconds.toFixed(1)} s`, `${grouped(latest.charsPerSecond)} characters/s`);
   find("trained").textContent = !canTrain ? "Training needs WebAssembly with SIMD, which this browser lacks."
-    : isTooShort() ? `Paste at least ${grouped(MIN_OWN)} characters.` : message + numbers.join(", ");
+    : isTooShort() ? `Paste at least ${grouped(leastOwn())} characters.` : numbers.join(", ");
   drawReaders();
   drawResults();
   drawCurves();
@@ -145,33 +149,37 @@ function drawTraining() {
 
 /** List the networks that can read the text, and choose the shown one. */
 function drawReaders() {
-  const all = ["the saved network", ...(training.weights ? names() : [])], list = find("reader");
+  const all = ["the saved network", ...(training.latest ? names() : [])], list = find("reader");
   if ([...list.options].map(({ text }) => text).join() !== all.join()) {
     list.replaceChildren(...all.map((name, place) => new Option(name, place ? place - 1 : "")));
   }
-  list.value = training.weights ? chosen.network ?? "" : "";
+  list.value = training.latest ? chosen.network ?? "" : "";
   list.disabled = all.length === 1;
+}
+
+/** Say of a network whose validation perplexity keeps rising that it learns by heart; "" for others. */
+function learnsByHeart(title, place) {
+  const results = training.epochs.map(({ networks }) => networks[place]), vals = results.map(({ val }) => val);
+  const { train, val } = results.at(-1) ?? {}, lowest = Math.min(...vals), later = vals.slice(-RISES);
+  if (vals.length <= RISES || train >= val || later.some((val) => val <= BY_HEART * lowest)) return "";
+  return `${title} learns by heart: its validation perplexity has risen from ${inWords(lowest)} to ${inWords(val)}.` +
+    " A longer text helps, or fewer updates.";
 }
 
 /** Draw the numbers of each network next to those of train.py, and the command. */
 function drawResults() {
-  const { experiment, settings: { networks, data }, epochs, ready, update } = training, said = [], titles = names();
-  const show = (number) => (number == null ? "" : inWords(number));
-  find("scores").replaceChildren(...networks.map((network, place) => {
-    const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, lost = update > 0 && isLost(place);
-    const python = experiment && (experiment.python[place]?.toFixed(2) ?? "diverged");
-    const vals = epochs.map(({ networks }) => networks[place].val), lowest = Math.min(...vals);
-    const hasRisen = vals.length > RISES && vals.slice(-RISES).every((later) => later > BY_HEART * lowest);
-    if (!lost && hasRisen && train < val) said.push(`${titles[place]} learns by heart: its validation` +
-      ` perplexity has risen from ${inWords(lowest)} to ${inWords(val)}. A longer text helps, or fewer updates.`);
+  const { experiment, settings: { networks, data }, epochs, ready, update } = training, titles = names();
+  const lost = networks.map((_, place) => update > 0 && isLost(place));
+  find("scores").replaceChildren(...networks.map((_, place) => {
+    const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, python = experiment?.python[place];
     const recalls = recall == null ? "" : `, recalls ${Math.round(100 * recall)}%`;
-    const numbers = lost ? ["diverged", ""] : [show(train), show(val) + recalls];
-    const cells = [grouped(ready?.parameters[place] ?? NaN).replace("NaN", ""), ...numbers, python ?? ""];
+    const numbers = lost[place] ? ["diverged", ""] : val ? [inWords(train), inWords(val) + recalls] : ["", ""];
+    const cells = [ready ? grouped(ready.parameters[place]) : "", ...numbers, python === null ? "diverged" : python?.toFixed(2) ?? ""];
     const head = create("th", titles[place], { className: `network-${place}`, scope: "row" });
     return create("tr", [head, ...cells.map((text) => create("td", text))]);
   }));
   find("expected").textContent = experiment?.says ?? "Your own settings: train.py has not been run with them.";
-  find("noted").textContent = said.join(" ");
+  find("noted").textContent = titles.map((title, place) => (lost[place] ? "" : learnsByHeart(title, place))).join(" ").trim();
   find("command").textContent = networks.map((network) => commandOf(network, data)).join("\n");
 }
 
@@ -205,7 +213,7 @@ function fieldFor(name, { label, values, attributes }, group, of) {
   Object.assign(field, { value: group[name], ariaLabel: label + of });
   field.addEventListener("change", () => {
     group[name] = values ? field.value : numberOf(field);
-    setUp(null, training.settings);
+    reset();
   });
   return field;
 }
@@ -216,15 +224,15 @@ for (const experiment of run.experiments) {
   find("experiments").append(button);
 }
 find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
-find("reset").addEventListener("click", () => setUp(training.experiment, training.settings));
+find("reset").addEventListener("click", () => reset(training.experiment));
 find("all-settings").addEventListener("input", drawSettings);
 find("compare").addEventListener("input", ({ target }) => {
   const { networks: [first], data } = training.settings;
   setUp(null, { networks: target.checked ? [first, { ...first }] : [first], data });
 });
-find("own").addEventListener("input", () => (training.worker ? setUp(null, training.settings) : drawTraining()));
+find("own").addEventListener("input", () => (training.worker ? reset() : drawTraining()));
 find("reader").addEventListener("input", ({ target }) => {
   if (target.value === "") return showEpoch(run.epochs.length - 1);
   chosen.network = Number(target.value);
-  show(trainedModel());
+  showTrained();
 });

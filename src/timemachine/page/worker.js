@@ -4,35 +4,33 @@
 // Messages to the worker:
 //   { type: "start", wasm, networks, data, seed }   new networks; `wasm`: the bytes of kernel.wasm
 //   { type: "run", until }                          train up to update `until`, which may be Infinity
-//   { type: "pause" }
-// with networks of { cell: "rnn", "gru" or "lstm", activation, layers, hiddens, sigma, sigmaXh, sigmaHh, rate,
-// inputFactor, radius, optimizer: "sgd" or "adamw" }, the settings of `model.`, and with data of
-//   { type: "text", indices, V, numSteps, batchSize, numTrain, numVal }   the settings of `data.`
-//   { type: "recall", delay, batchSize, valWindows }                      new windows for each update
+//   { type: "pause" }                               stop after the current update
+// with networks of { cell, activation, layers, hiddens, sigma, sigma_xh, sigma_hh, lr, input_lr_factor, optimizer,
+// gradient_clip_val }, the settings of train.py that `supported` of experiments.js returns, and with data of
+//   { type: "text", indices, V, num_steps, batch_size, num_train, num_val }   the settings of `data.`
+//   { type: "recall", delay, batch_size, num_val }                            new windows for each update
 //
-// Messages from the worker:
+// Messages from the worker; errors reach the page as the worker's `error` event:
 //   { type: "ready", parameters, updatesPerEpoch }
-//   { type: "progress", update, epoch, seconds, charsPerSecond, networks: [{ loss, norm, clipped, diverged }] }
-//   { type: "epoch", epoch, update, networks: [{ train, val, recall }] }   perplexities; share of recalled letters
-//   { type: "weights", update, networks: [{ W_xh, … }] }
-//   { type: "paused", update, reason: "until", "pause" or "diverged" }
-//   { type: "error", message }
-// Loss and norm are means, and `clipped` is the share of clipped updates, since the message before.
+//   { type: "progress", update, seconds, charsPerSecond, networks: [{ loss, diverged, weights: { W_xh, … } }] }
+//   { type: "epoch", update, networks: [{ train, val, recall }] }   perplexities; share of recalled letters
+//   { type: "paused", update }
+// `loss` is the mean since the message before.
 
 const CELLS = { tanh: 0, relu: 1, gru: 2, lstm: 3 }; // `Cell` of fused.cpp
-const GATES = { rnn: "h", gru: "rzh", lstm: "ifoc" }; // in the kernel's order, but of the GRU's W_h
+const GATES = { rnn: "h", deep_rnn: "h", gru: "rzh", lstm: "ifoc" }; // in the kernel's order, but of the GRU's W_h
 const SLICE = 20; // ms of training between two looks at the messages, or one update
 const EVALUATE_EVERY = 100; // updates, if an epoch has more
-const PROGRESS_EVERY = 100, WEIGHTS_EVERY = 200; // ms
+const REPORT_EVERY = 200; // ms
 
 // Windows of a batch are in one Int32Array (B, T + 1): their inputs and, one place later, their targets.
 
 /** Return the windows of a text: one starts at each token, like those of `TimeMachine`. */
-function textWindows({ indices, V, numSteps: T, batchSize, numTrain, numVal }, random) {
-  const N = indices.length, borders = [0, Math.floor((N * 90) / 100), Math.floor((N * 95) / 100)];
-  const [train, val] = numTrain === null || numVal === null
-    ? [{ first: 0, count: borders[1] - T }, { first: borders[1], count: borders[2] - borders[1] - T }]
-    : [{ first: 0, count: numTrain }, { first: numTrain, count: numVal }];
+function textWindows({ indices, V, num_steps: T, batch_size, num_train, num_val }, random) {
+  const N = indices.length, borders = [Math.floor((N * 90) / 100), Math.floor((N * 95) / 100)];
+  const [train, val] = num_train === null // as in Python, the first 90% and the next 5% of the text
+    ? [{ first: 0, count: borders[0] - T }, { first: borders[0], count: borders[1] - borders[0] - T }]
+    : [{ first: 0, count: num_train }, { first: num_train, count: num_val }];
   if (Math.min(train.count, val.count) < 1 || val.first + val.count + T > N) throw new Error("the text is too short");
   const windowsAt = (starts) => {
     const windows = new Int32Array(starts.length * (T + 1));
@@ -46,18 +44,18 @@ function textWindows({ indices, V, numSteps: T, batchSize, numTrain, numVal }, r
   function* shuffled() {
     for (const order = startsOf(train); ; ) {
       shuffle(order, random);
-      yield* batchesOf(order, batchSize);
+      yield* batchesOf(order, batch_size);
     }
   }
-  const updatesPerEpoch = Math.ceil(train.count / batchSize);
-  const validate = () => batchesOf(startsOf(val), Math.max(batchSize, 1024));
+  const updatesPerEpoch = Math.ceil(train.count / batch_size);
+  const validate = () => batchesOf(startsOf(val), Math.max(batch_size, 1024)); // large batches are faster
   return { V, T, updatesPerEpoch, train: shuffled(), validate };
 }
 
 const RECALLED = 16, FILLERS = 10, SPACE = 26; // a to p, q to z, and the space after them: their indices are 0 to 26
 
 /** Return windows of the recall corpus (timemachine/texts/recall.py), each from a random place in a block. */
-function recallWindows({ delay, batchSize, valWindows }, random) {
+function recallWindows({ delay, batch_size, num_val }, random) {
   const T = 2 * delay + 1; // so that each window has a whole block
   const below = (n) => Math.floor(random() * n);
   const draw = (B) => {
@@ -73,9 +71,9 @@ function recallWindows({ delay, batchSize, valWindows }, random) {
     }
     return windows;
   };
-  const val = draw(valWindows);
+  const val = draw(num_val);
   function* drawn() {
-    for (;;) yield draw(batchSize);
+    for (;;) yield draw(batch_size);
   }
   const common = { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY };
   return { ...common, train: drawn(), validate: () => [val], remembersFrom: delay - 1 };
@@ -84,17 +82,16 @@ function recallWindows({ delay, batchSize, valWindows }, random) {
 class Network {
   /** `settings`: see above. New weights are drawn in the order of `named_parameters` in Python. */
   constructor(module, settings, { V, T, remembersFrom }, seed) {
-    const { cell, activation, hiddens: H, sigma, sigmaXh, sigmaHh } = settings;
-    const layers = cell === "rnn" ? settings.layers : 1;
+    const { cell, activation, layers = 1, hiddens: H, sigma, sigma_xh, sigma_hh } = settings;
     this.kernel = new WebAssembly.Instance(module).exports;
-    this.address = this.kernel.setup(CELLS[cell === "rnn" ? activation : cell], layers, T, V, H);
+    this.address = this.kernel.setup(CELLS[activation ?? cell], layers, T, V, H);
     this.count = this.kernel.count();
     this.parameters = parametersOf(cell, layers, V, H);
-    Object.assign(this, { settings, T, remembersFrom, diverged: false, since: noUpdates(), sinceEpoch: noUpdates() });
+    Object.assign(this, { settings, T, remembersFrom, diverged: false, sinceReport: [], sinceEpoch: [] });
     const draw = normal(uniform(seed)), weights = this.weights();
     for (const { name, at, rows, columns, stride } of this.parameters) {
       if (/b_\w$/.test(name)) continue;
-      const own = /^(rnns\.0\.)?W_x/.test(name) ? sigmaXh : /W_h[^q]$/.test(name) ? sigmaHh : null;
+      const own = /^(rnns\.0\.)?W_x/.test(name) ? sigma_xh : /W_h[^q]$/.test(name) ? sigma_hh : null;
       const scale = own ?? sigma;
       for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) weights[at + i * stride + j] = scale * draw();
     }
@@ -126,49 +123,43 @@ class Network {
   /** Update the weights, unless the network has diverged: then it keeps the last finite ones. */
   update(windows) {
     if (this.diverged) return;
-    const { rate, inputFactor, radius, optimizer } = this.settings;
+    const { lr, input_lr_factor, gradient_clip_val, optimizer } = this.settings;
     const B = this.read(windows), loss = this.kernel.loss(1);
-    const norm = this.kernel.update(rate, rate * inputFactor, radius, optimizer === "adamw" ? 1 : 0);
+    const norm = this.kernel.update(lr, lr * input_lr_factor, gradient_clip_val, optimizer === "adamw" ? 1 : 0);
     this.diverged = !Number.isFinite(loss) || !Number.isFinite(norm);
-    for (const sums of [this.since, this.sinceEpoch]) {
-      sums.updates++;
-      sums.windows += B;
-      sums.loss += loss;
-      sums.nll += loss * B;
-      sums.norm += norm;
-      sums.clipped += radius > 0 && norm > radius ? 1 : 0;
-    }
+    this.sinceReport.push([loss, B]);
+    this.sinceEpoch.push([loss, B]);
   }
 
-  progress() {
-    const { updates, loss, norm, clipped } = this.since;
-    this.since = noUpdates();
-    return { loss: loss / updates, norm: norm / updates, clipped: clipped / updates, diverged: this.diverged };
+  report() {
+    const loss = mean(this.sinceReport);
+    this.sinceReport = [];
+    return { loss, diverged: this.diverged, weights: this.named() };
   }
 
-  /** Return the perplexities and the share of recalled letters. Yields between batches. */
-  *evaluate(validate) {
-    let nll = 0, B = 0, recalled = 0, targets = 0;
+  /** Return the perplexities and, in the recall corpus, the share of recalled letters. */
+  evaluate(validate) {
+    const train = mean(this.sinceEpoch), losses = [];
+    let recalled = 0, targets = 0;
     for (const windows of validate()) {
-      const number = this.read(windows);
-      nll += this.kernel.loss(0) * number;
-      B += number;
-      if (this.remembersFrom !== undefined) {
-        recalled += this.kernel.recalled(SPACE, this.remembersFrom);
-        windows.forEach((index, place) => {
-          const t = place % (this.T + 1);
-          if (index === SPACE && t >= this.remembersFrom && t < this.T) targets++;
-        });
-      }
-      yield;
+      const B = this.read(windows);
+      losses.push([this.kernel.loss(0), B]);
+      if (this.remembersFrom === undefined) continue;
+      recalled += this.kernel.recalled(SPACE, this.remembersFrom);
+      windows.forEach((index, place) => {
+        const t = place % (this.T + 1);
+        if (index === SPACE && t >= this.remembersFrom && t < this.T) targets++;
+      });
     }
-    const train = Math.exp(this.sinceEpoch.nll / this.sinceEpoch.windows);
-    this.sinceEpoch = noUpdates();
-    return { train, val: Math.exp(nll / B), recall: targets ? recalled / targets : null };
+    this.sinceEpoch = [];
+    return { train: Math.exp(train), val: Math.exp(mean(losses)), recall: targets ? recalled / targets : null };
   }
 }
 
-const noUpdates = () => ({ updates: 0, windows: 0, loss: 0, nll: 0, norm: 0, clipped: 0 });
+/** Return the mean of [loss, B] over all windows: the last batch of an epoch may be smaller. */
+function mean(losses) {
+  return losses.reduce((sum, [loss, B]) => sum + loss * B, 0) / losses.reduce((sum, [, B]) => sum + B, 0);
+}
 
 /**
  * Return the parameters in the order of Python's `named_parameters`: names without the prefix `rnn.`, and where the
@@ -193,115 +184,60 @@ function parametersOf(cell, layers, V, H) {
   return [...parameters, { name: "b_q", at: W_hq + H * V, rows: 1, columns: V, stride: V }];
 }
 
-// Training is a generator that yields after each step of some milliseconds. A pause asks for no further step, so it
-// changes no number.
-
-let training = null; // see `start`; its phase is "updating", "evaluating" or "complete"
-let isOn = false, until = 0;
+let training = null; // see `start`
+let until = 0; // the update at which training stops
+let isOn = false; // whether a slice of training is scheduled
+// A message of its own schedules the next slice, after the messages that have arrived: setTimeout would wait 4 ms.
+const slices = new MessageChannel();
+slices.port1.onmessage = trainSlice;
 
 function start({ wasm, networks, data, seed }) {
   const windows = { text: textWindows, recall: recallWindows }[data.type](data, uniform(seed));
   const module = new WebAssembly.Module(wasm);
   const all = networks.map((settings) => new Network(module, settings, windows, ~seed)); // ~seed: other random numbers
-  const counts = { update: 0, seconds: 0, chars: 0, progressDue: 0, weightsDue: 0 };
-  training = { networks: all, data: windows, phase: "complete", ...counts };
-  training.steps = steps(training);
-  isOn = false;
-  const parameters = all.map(({ count }) => count), { updatesPerEpoch } = windows;
-  postMessage({ type: "ready", parameters, updatesPerEpoch });
+  training = { networks: all, data: windows, update: 0, seconds: 0, chars: 0, reportDue: 0 };
+  postMessage({ type: "ready", parameters: all.map(({ count }) => count), updatesPerEpoch: windows.updatesPerEpoch });
 }
 
-/** Train without end. Yields after each update of a network and after each batch of an evaluation. */
-function* steps(training) {
-  const { networks, data } = training, every = Math.min(data.updatesPerEpoch, EVALUATE_EVERY);
-  for (const windows of data.train) {
-    training.phase = "updating";
-    for (const network of networks) {
-      network.update(windows);
-      training.chars += network.diverged ? 0 : windows.length - windows.length / (data.T + 1);
-      if (network !== networks.at(-1)) yield;
-    }
-    const update = ++training.update;
-    if (update % every === 0) {
-      training.phase = "evaluating";
-      yield;
-      const results = [];
-      for (const network of networks) results.push(yield* network.evaluate(data.validate));
-      postMessage({ type: "epoch", epoch: update / data.updatesPerEpoch, update, networks: results });
-    }
-    training.phase = "complete";
-    yield;
+/** Update each network with the next windows, and evaluate it at the end of an epoch. */
+function update() {
+  const { networks, data } = training, windows = data.train.next().value;
+  for (const network of networks) {
+    network.update(windows);
+    if (!network.diverged) training.chars += windows.length - windows.length / (data.T + 1);
   }
+  training.update++;
+  if (training.update % Math.min(data.updatesPerEpoch, EVALUATE_EVERY)) return;
+  const results = networks.map((network) => network.evaluate(data.validate));
+  postMessage({ type: "epoch", update: training.update, networks: results });
 }
 
-/** Train for a slice of time, report, and schedule the next slice after the messages that have arrived. */
+const isComplete = () => training.update >= until || training.networks.every(({ diverged }) => diverged);
+
+/** Train for a slice of time, report, and schedule the next slice. */
 function trainSlice() {
-  if (!isOn) return;
   const began = performance.now();
-  do {
-    if (training.phase === "complete") {
-      if (training.networks.every(({ diverged }) => diverged)) return pause("diverged");
-      if (training.update >= until) return pause("until");
-    }
-    step();
-  } while (performance.now() < began + SLICE);
-  if (training.phase !== "updating") report();
-  schedule();
-}
-
-function step() {
-  const began = performance.now();
-  training.steps.next();
+  while (!isComplete() && performance.now() < began + SLICE) update();
   training.seconds += (performance.now() - began) / 1000;
+  isOn = !isComplete();
+  if (!isOn || began > training.reportDue) report();
+  if (isOn) slices.port2.postMessage(null);
+  else postMessage({ type: "paused", update: training.update });
 }
 
-const slices = new MessageChannel(); // setTimeout would wait 4 ms
-let isScheduled = false;
-slices.port1.onmessage = () => {
-  isScheduled = false;
-  attempt(trainSlice);
-};
-
-function schedule() {
-  if (!isScheduled) slices.port2.postMessage(null);
-  isScheduled = true;
+function report() {
+  const { networks, update, seconds, chars } = training;
+  training.reportDue = performance.now() + REPORT_EVERY;
+  const reports = networks.map((network) => network.report());
+  postMessage({ type: "progress", update, seconds, charsPerSecond: chars / seconds, networks: reports });
 }
 
-/** Send progress and weights, if they are due or `isLast`. */
-function report(isLast = false) {
-  const { networks, data, update, seconds, chars } = training, now = performance.now();
-  if (networks.some(({ since }) => since.updates) && (isLast || now > training.progressDue)) {
-    training.progressDue = now + PROGRESS_EVERY;
-    const numbers = { update, epoch: update / data.updatesPerEpoch, seconds, charsPerSecond: chars / seconds };
-    postMessage({ type: "progress", ...numbers, networks: networks.map((network) => network.progress()) });
-  }
-  if (isLast || now > training.weightsDue) {
-    training.weightsDue = now + WEIGHTS_EVERY;
-    postMessage({ type: "weights", update, networks: networks.map((network) => network.named()) });
-  }
-}
-
-function pause(reason) {
-  isOn = false;
-  while (training.phase === "updating") step(); // so that all networks are at the same update
-  report(true);
-  postMessage({ type: "paused", update: training.update, reason });
-}
-
-function attempt(action) {
-  try {
-    action();
-  } catch (error) {
-    isOn = false;
-    postMessage({ type: "error", message: error.message });
-  }
-}
-
-onmessage = ({ data: message }) => attempt(() => {
+onmessage = ({ data: message }) => {
   if (message.type === "start") start(message);
-  if (message.type === "pause" && isOn) pause("pause");
+  if (message.type === "pause") until = training.update; // the scheduled slice then ends
   if (message.type === "run") {
-    [isOn, until] = [true, message.until];
-    schedule();
+    until = message.until;
+    if (!isOn) slices.port2.postMessage(null);
+    isOn = true;
   }
-});
+};
