@@ -22,7 +22,6 @@ from timemachine.exercises.comparison import Estimate, compare, holm
 from timemachine.exercises.drawing import COLOURS, MARKERS, panels, plain_numbers
 from timemachine.exercises.stream import PARTS
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.console import CELL_NAMES
 
 FACTOR, SCALE, RATE, TEXT = "model.input_lr_factor", "model.sigma_xh", "model.lr", "data.corpus"
 TRAINING = ["model.optimizer", "model.schedule", "trainer.max_steps"]
@@ -32,13 +31,14 @@ Models are trained on the first 150,000 windows of each novel, in batches of 32,
 novel's rest, read as one stream. One rate: all weights have one rate and start from N(0, 0.01²). Faster inputs: the
 rate of the first layer's input weights is a multiple (factor) of the others'. Larger inputs: one rate, and input
 weights that start from N(0, scale²). Lead: the RNN's loss minus the cell's, in the same way. Gain: the cell's own loss
-with one rate minus its loss. ± is the half-width of the 95% interval. Bold: significant. Input weights: their root mean
-square after the last update."""
+with one rate minus its loss. Both are means over novels, of means over seeds. ± is the half-width of the 95% interval.
+Bold: significant after Holm's correction over the three sizes. Input weights: their root mean square after the last
+update."""
 CAPTION = (
     "Left: the GRU's lead over the RNN with as many parameters; one point per novel, lines join means. Above zero the "
     "GRU predicts better. Right: size of the input weights during training, at about 24,000 parameters."
 )
-NAMES = {cell: name.partition(" ")[2] for cell, name in CELL_NAMES.items()}  # without the article
+NAMES = {"rnn": "RNN", "gru": "GRU", "lstm": "LSTM", "deep_rnn": "deep RNN"}
 PLAIN = "RNN"
 WAYS = ["one rate", "faster inputs", "larger inputs"]
 GROUP = ["training", "size", "way"]  # models that are compared
@@ -122,10 +122,12 @@ def gains(nats: DataFrame) -> dict[tuple[Any, ...], Estimate]:
 
 
 def claims(lead: dict[tuple[Any, ...], Estimate]) -> dict[tuple[Any, ...], bool]:
-    """Return which leads are significant: Holm's correction is over those with the same training."""
-    trainings = dict.fromkeys(key[0] for key in lead)
-    families = [{key: one for key, one in lead.items() if key[0] == training} for training in trainings]
-    return {key: claim for family in families for key, claim in holm(family).items()}
+    """Return which leads are significant: Holm's correction is over the sizes, for each training, way and cell."""
+    families: dict[tuple[Any, ...], dict[tuple[Any, ...], Estimate]] = {}
+    for key, estimate in lead.items():
+        training, _, way, cell = key
+        families.setdefault((training, way, cell), {})[key] = estimate  # one question: does this cell lead, this way?
+    return {key: claim for family in families.values() for key, claim in holm(family).items()}
 
 
 def figure(jobs: DataFrame) -> Figure:

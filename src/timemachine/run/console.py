@@ -11,7 +11,6 @@ from typing import Any
 from timemachine.errors import one_line
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
-CELL_NAMES = {"rnn": "an RNN", "gru": "a GRU", "lstm": "an LSTM", "deep_rnn": "a deep RNN"}
 
 
 def short(perplexity: float, decimals: int = 3) -> str:
