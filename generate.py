@@ -27,9 +27,8 @@ def main(cfg: DictConfig) -> None:
     runs = find_runs(str(cfg.run))
 
     # These take time to import, so they come after the checks of the command line.
-    from timemachine.evaluation.lost_characters import readable_prefix
     from timemachine.run.console import print_continuations
-    from timemachine.run.export import load_decoder
+    from timemachine.run.export import load_decoder, readable_prefix
     from timemachine.sampling import Truncation, decode
 
     truncation = Truncation(settings["top_k"], settings["top_p"], settings["min_p"])

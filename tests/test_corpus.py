@@ -13,7 +13,7 @@ from timemachine import corpus
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
-from timemachine.evaluation.lost_characters import lost_letters_warning
+from timemachine.run.progress import lost_letters_warning
 from timemachine.texts import CATALOGUE, Book, normalisation
 from timemachine.texts.normalisation import normalise, without_gutenberg
 

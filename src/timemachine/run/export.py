@@ -1,14 +1,16 @@
 """Decode with an export, model.safetensors, without the imports of torch and Lightning, which take seconds."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
 from safetensors import safe_open
 
-from timemachine.config import Tokens
+from timemachine.config import PREFIX, Tokens, require
 from timemachine.kernels.decoding import Array, NumpyDecoder, RNNWeights
 from timemachine.run.record import ENDED, EXPORT, LAST, TRUSTED_CLASSES, read_summary
 from timemachine.sampling import Step
@@ -18,6 +20,24 @@ IN_PLACE: dict[str, Callable[[Array], object]] = {  # in place, with the values 
     "tanh": lambda Z: np.tanh(Z, out=Z),
     "relu": lambda Z: np.maximum(Z, 0, out=Z),
 }
+
+
+def readable_prefix(typed: str, vocab: Vocab) -> str:
+    """Return a typed prefix as a model reads it; print to stderr which characters it reads as spaces or `<unk>`.
+
+    The default prefix becomes empty if the vocabulary lacks its letters. Raises SettingError for a prefix without a
+    letter, if the model reads letters only.
+    """
+    prefix = vocab.tokens_of(typed)
+    if vocab.kind is Tokens.letters and typed:
+        require(bool(prefix.strip(" ")), "prefix", typed, "contains no letter from A to Z", f"'{PREFIX}'")
+        lost = dict.fromkeys(each for each in typed if each not in ascii_letters and not each.isspace())
+        if lost:
+            print(f"prefix: the model reads {' '.join(map(repr, lost))} as spaces", file=sys.stderr)
+    if unknown := vocab.unknown(prefix):
+        print(f"prefix: the vocabulary lacks {' '.join(map(repr, unknown))}, read as <unk>", file=sys.stderr)
+        prefix = "" if typed == PREFIX else prefix
+    return prefix
 
 
 def load_decoder(run: Path, model_class: type | None = None) -> tuple[Step, Vocab]:

@@ -11,7 +11,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from timemachine.config import COUNT, PREFIX, check
 from timemachine.corpus import Corpus
 from timemachine.decoding import continue_text, known_prefix
-from timemachine.evaluation.lost_characters import lost_letters_warning
 from timemachine.kernels import NOT_COMPILED
 from timemachine.run.console import print_table, print_text, short
 from timemachine.run.record import Record, metric_of
@@ -110,6 +109,15 @@ def run_header(model: Any, data: Any) -> str:
     if getattr(model, "lacks_kernel", bool)():
         lines += [f"kernel        {NOT_COMPILED}"]
     return "\n".join(filter(None, lines))
+
+
+def lost_letters_warning(corpus: Corpus) -> str:
+    """Return a line with the number of letters that became spaces, or "" if they are less than 1% of the letters."""
+    lost = corpus.replaced["letters"]
+    letters = lost + len(corpus.characters) - corpus.characters.count(" ")
+    share = f"{lost / max(letters, 1):.1%}"
+    line = f"text          {lost:,} of {letters:,} letters are not A to Z and become spaces ({share})"
+    return f"{line}; data.tokens=characters keeps them" if lost and lost >= letters / 100 else ""
 
 
 def continuation(model: Any, data: Any) -> str:
