@@ -40,7 +40,7 @@ def text_of(data: TimeMachine) -> Message:
 
 def network(**changes: Any) -> Message:
     """Return the settings of a network, by default the book's."""
-    book = {"cell": "rnn", "activation": "tanh" if changes.get("cell", "rnn") == "rnn" else None, "layers": 1}
+    book: Message = {"cell": "rnn", "activation": "tanh" if changes.get("cell", "rnn") == "rnn" else None, "layers": 1}
     book |= {"hiddens": 32, "sigma": 0.01, "sigma_xh": None, "sigma_hh": None, "lr": 1, "input_lr_factor": 1}
     return book | {"gradient_clip_val": 1, "optimizer": "sgd"} | changes
 
