@@ -16,7 +16,7 @@ from filelock import FileLock
 from tests.support.programs import Program, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
-from timemachine.page.__main__ import write_page
+from timemachine.page.__main__ import run_page
 from timemachine.run.load import load_model, load_run
 from timemachine.run.record import read_summary
 
@@ -312,7 +312,7 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
     removed = ["~tags", "~trainer.max_epochs", "~trainer.gradient_clip_val", "~trainer.devices", "trainer.max_steps=6"]
     assert_succeeded(call_program("train.py", *typed, "trainer.accelerator=cpu", *removed))
     assert_succeeded(call_program("evaluate.py", "run=run"))
-    assert write_page("run=run").read_bytes() == Path("run/page.html").read_bytes()
+    assert run_page("run=run").read_bytes() == Path("run/page.html").read_bytes()
     run = load_run("run")
     assert (run.settings["data"]["num_steps"], run.data.num_steps, run.data.splits["train"].starts) == (
         16,

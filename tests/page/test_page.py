@@ -40,10 +40,10 @@ def test_run_and_command_write_pages(sample: Corpus, tmp_path: Path) -> None:
     run = Parts(before).run
     assert [(it["epoch"], "weights" in it) for it in run["epochs"]] == [(0, True), (1, False)]
     assert (run["window"], run["split"], run["text"]) == (32, [128, 64], sample.characters)
-    assert command.write_page(f"run={tmp_path}").read_bytes() == before
+    assert command.run_page(f"run={tmp_path}").read_bytes() == before
     # A file of weights has no earlier epochs, and no text.
     export_model(tmp_path / "model.safetensors", model, data.vocab, read_summary(tmp_path))
-    alone = Parts(command.write_page(f"run={tmp_path / 'model.safetensors'}").read_bytes()).run
+    alone = Parts(command.run_page(f"run={tmp_path / 'model.safetensors'}").read_bytes()).run
     assert alone["weights"] == run["weights"]
     assert (alone["epochs"], alone["text"]) == (run["epochs"][-1:], "")
 
@@ -77,7 +77,7 @@ def test_command_says_what_a_page_lacks(sample: Corpus, tmp_path: Path, capsys: 
     change_summary(tmp_path / "run", metrics=final_numbers(tmp_path / "run"))
     for changed in (False, True):
         text.write_text(sample.characters + "x" * changed)
-        page = Parts(command.write_page(f"run={tmp_path / 'run'}").read_bytes())
+        page = Parts(command.run_page(f"run={tmp_path / 'run'}").read_bytes())
         said = capsys.readouterr().err
         assert (page.run["text"] == "", said.count("\n")) == (changed, int(changed))
         assert ("text to train on" in said) is changed

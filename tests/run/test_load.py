@@ -20,7 +20,7 @@ from timemachine.errors import SettingError
 from timemachine.evaluation.scores import evaluate
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.__main__ import write_page
+from timemachine.page.__main__ import run_page
 from timemachine.run.artifacts import export_model
 from timemachine.run.checkpoints import AtomicCheckpointIO, class_name
 from timemachine.run.files import relative_path
@@ -173,7 +173,7 @@ def test_load_run(sample: Corpus) -> None:
     for name, row in zip(("val", "test"), rows[1:], strict=True):
         assert row.window
         assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
-    assert write_page("run=run").is_file()
+    assert run_page("run=run").is_file()
     Path("text.txt").write_text("another text " * 99)
     with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: "):
         _ = timemachine.load_run("run").data

@@ -124,6 +124,7 @@ def at_best(jobs: DataFrame, choices: list[str], by: list[str], score: str) -> D
     """
     completed = jobs[jobs["status"] == "completed"]
     scores = completed.groupby([*by, *choices])[score].agg(["count", "mean"]).reset_index(choices)
+    # The count first: a rate at which half of the runs diverged would win with the mean of the lucky ones.
     ordered = scores.sort_values(["count", "mean"], ascending=[False, True])
     return completed.merge(ordered.groupby(by)[choices].first().reset_index())
 
@@ -133,6 +134,7 @@ def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
     claimed = dict.fromkeys(differences, False)
     known = sorted((key for key in differences if not math.isnan(differences[key].p)), key=lambda k: differences[k].p)
     for rank, key in enumerate(known):
+        # The first failure ends the test: larger p-values are not significant, even below their own level.
         if differences[key].p > LEVEL / (len(known) - rank):
             break
         claimed[key] = True

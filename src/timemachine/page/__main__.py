@@ -16,14 +16,14 @@ def main() -> None:
     parser.add_argument("run", metavar="run=RUN", help="a run's folder, or its .safetensors")
     arguments = parser.parse_args()
     try:
-        print(relative_path(write_page(arguments.run)))
+        print(relative_path(run_page(arguments.run)))
     except UserError as error:
         sys.exit(error_line(error))
     except OSError as error:
         sys.exit(f"error: {error.filename}: {error.strerror}; use run=<a copy in a writable folder>")
 
 
-def write_page(typed: str) -> Path:
+def run_page(typed: str) -> Path:
     """Write the page for the argument `run=<folder or file>`; return its path. Raises SettingError or OSError."""
     name, _, run = typed.partition("=")
     if name != "run" or not run or run.endswith(".ckpt"):  # a page shows the numbers of a run's last epoch

@@ -60,9 +60,11 @@ class Mixture:
             for n, target in enumerate(text[first : first + LEARNED_AT_ONCE]):
                 (s_MV,), (bin_M,), (weight_3,), (log_p_V,) = self._predict(row_NC[n : n + 1], weight_N2[n : n + 1])
                 rate = RATE / (1 + self.num_read / 2000) ** 0.5
+                # The gradient of log P(target): the expert's score of the target, minus its mean over P.
                 step_M = rate * (s_MV[:, target] - s_MV @ np.exp(log_p_V))
                 self.own_weight_MS[np.arange(len(step_M)), bin_M] += step_M
                 self.weight_JM[weight_3] += step_M
+                # Counted after the update: a model that has seen its target would learn to trust its counts too much.
                 self.count_R2V[row_NC[n]] = _count_target(self.count_R2V[row_NC[n]], target)
                 self.num_read += 1
 
@@ -150,6 +152,7 @@ def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
     divisor_BK = np.maximum(seen_BK, 1)  # in a context never seen, everything is left to the shorter one
     reserved_BK = np.where(seen_BK > 0, seen_BK - kept_BKV.sum(2), 1) / divisor_BK
     kept_BKV /= divisor_BK[..., None]
+    # From the uniform distribution on, each order adds what it has counted and leaves the reserved rest to the shorter.
     p_KBV = np.empty((NUM_ORDERS + 1, *count_BKV[:, 0].shape), np.float32)
     p_KBV[0] = 1 / count_BKV.shape[-1]
     for k in range(NUM_ORDERS):
