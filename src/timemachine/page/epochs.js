@@ -8,7 +8,7 @@ let replaying = 0; // the timer of the replay, or 0
 function savedModel(place) {
   const { weights } = run.epochs[place], decode = weights ? fromHalf : fromSingle; // the last epoch is the run's model
   const decoded = Object.entries(weights ?? run.weights).map(([name, base64]) => [name, decode(base64)]);
-  return new Model(run, Object.fromEntries(decoded));
+  return new CELLS[run.cell](run, Object.fromEntries(decoded));
 }
 
 /** Read the text again with the weights after a saved epoch. */

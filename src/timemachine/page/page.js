@@ -17,6 +17,11 @@ function choose(t) {
   work();
 }
 
+/** Choose the token of an element in a row of elements, whose first one is the token at `first`. */
+function chooseOf(row, element, first) {
+  if (element !== row) choose(first + [...row.children].indexOf(element));
+}
+
 /** Read the text with another model. */
 function show(other) {
   const isOther = other.noun !== model.noun;

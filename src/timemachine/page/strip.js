@@ -67,7 +67,4 @@ strip.addEventListener("keydown", (event) => {
   event.preventDefault();
   choose(at() + steps[event.key]);
 });
-strip.addEventListener("click", ({ target }) => {
-  const t = [...strip.children].indexOf(target);
-  if (t >= 0) choose(t);
-});
+strip.addEventListener("click", ({ target }) => chooseOf(strip, target, 0));

@@ -4,16 +4,17 @@ const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
 const BY_HEART = 1.03, RISES = 5; // factor by which validations exceed the lowest, and their number, to say so
 const MAX_POINTS = 1000; // of the curve of the training loss
 const NUM_RECALLED = 512; // windows of the recall corpus for validation
-const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
+const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1 };
 const kernel = bytes(find("kernel").textContent);
 const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
 // experiment: null after a change of its settings. until: the update at which training stops. ready, latest, epochs:
 // messages of the worker, the last two of "progress" and "epoch". losses: [update, loss of each network], for the curves.
 const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
 
-/** Return the text that networks train on, its kind and its symbols. */
-function alphabetOf({ text }) {
-  if (text === "recall") return RECALL;
+/** Return the text that networks train on, its kind and its symbols; of the recall corpus, an example. */
+function alphabetOf({ text, delay }) {
+  const fillers = "qrstuvwxyz".repeat(4).slice(0, delay - 2);
+  if (text === "recall") return { ...RECALL, text: `d${fillers} dg${fillers} ` }; // "g" follows
   const { kind, tokens, unk } = run, isOwn = text === "own";
   const characters = isOwn ? NORMALISE.characters(find("own").value) : run.text;
   if (!isOwn && kind === "letters") return { kind, tokens, unk, text: characters };
@@ -41,16 +42,13 @@ function setUp(experiment, settings = settingsOf(experiment)) {
   drawTraining();
 }
 
-/** Remove the trained networks, and keep the settings. */
-const reset = (experiment = null) => setUp(experiment, training.settings);
-
 function startWorker() {
   const { networks, data } = training.settings, alphabet = training.alphabet = alphabetOf(data);
   const url = URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" }));
   const worker = training.worker = new Worker(url), settings = networks.map((network) => ({ sigma: SIGMA, ...supported(network) }));
   worker.onmessage = ({ data: message }) => RECEIVE[message.type](message);
   worker.onerror = ({ message }) => {
-    reset(training.experiment);
+    setUp(training.experiment, training.settings);
     find("trained").textContent = `The training stopped: ${message}.`;
   };
   worker.postMessage({ type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed });
@@ -85,7 +83,9 @@ const RECEIVE = {
     if (training.losses.length > MAX_POINTS) training.losses = training.losses.filter((_, place) => place % 2);
     drawTraining();
     if (reading.isComplete) showTrained(); // a long text may take longer to read than until the next message
-    if (!isFirst || chosen.network === null || isReadable()) return;
+    if (!isFirst || chosen.network === null) return;
+    const isRecall = training.settings.data.text === "recall"; // whose text has blocks
+    if (!isRecall && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2) return;
     write(excerpt(0), 0, box.value.length);
     report("An example replaces your text. Ctrl-Z brings it back.");
   },
@@ -100,18 +100,9 @@ const RECEIVE = {
 /** Read the text with the chosen one of the networks that train, if one is chosen. */
 function showTrained() {
   if (chosen.network === null) return;
-  const { settings: { networks }, alphabet, latest } = training;
-  show(new Model({ ...alphabet, ...supported(networks[chosen.network]) }, latest.networks[chosen.network].weights));
+  const network = supported(training.settings.networks[chosen.network]);
+  show(new CELLS[network.cell]({ ...training.alphabet, ...network }, training.latest.networks[chosen.network].weights));
 }
-
-/** Return the text that the shown network was trained on. */
-function trainedText() {
-  if (chosen.network === null) return run.text;
-  const fillers = "qrstuvwxyz".repeat(3).slice(0, training.settings.data.delay - 2);
-  return training.alphabet.text || `d${fillers} dg${fillers} `; // g follows
-}
-
-const isReadable = () => training.alphabet.text && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2;
 
 /** Return whether a network has diverged, or is worse than guessing. */
 function isLost(place) {
@@ -213,7 +204,7 @@ function fieldFor(name, { label, values, attributes }, group, of) {
   Object.assign(field, { value: group[name], ariaLabel: label + of });
   field.addEventListener("change", () => {
     group[name] = values ? field.value : numberOf(field);
-    reset();
+    setUp(null, training.settings);
   });
   return field;
 }
@@ -224,13 +215,13 @@ for (const experiment of run.experiments) {
   find("experiments").append(button);
 }
 find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
-find("reset").addEventListener("click", () => reset(training.experiment));
+find("reset").addEventListener("click", () => setUp(training.experiment, training.settings));
 find("all-settings").addEventListener("input", drawSettings);
 find("compare").addEventListener("input", ({ target }) => {
   const { networks: [first], data } = training.settings;
   setUp(null, { networks: target.checked ? [first, { ...first }] : [first], data });
 });
-find("own").addEventListener("input", () => (training.worker ? reset() : drawTraining()));
+find("own").addEventListener("input", () => (training.worker ? setUp(null, training.settings) : drawTraining()));
 find("reader").addEventListener("input", ({ target }) => {
   if (target.value === "") return showEpoch(run.epochs.length - 1);
   chosen.network = Number(target.value);
