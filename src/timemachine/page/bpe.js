@@ -35,7 +35,7 @@ class BytePairs {
     });
   }
 
-  /** Return the tokens of a word: the pair that was learned first is joined first, wherever it occurs. */
+  /** Return the tokens of a word: join all occurrences of the pair that was learned first, until no pair is known. */
   split(word) {
     for (let parts = Array.from(toBytes(word)); ; ) {
       const ranks = parts.slice(1).map((part, place) => this.index.get(parts[place] + part) ?? Infinity);

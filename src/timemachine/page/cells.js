@@ -6,11 +6,7 @@ const SLOPE = { tanh: (h) => 1 - h * h, relu: (h) => Number(h > 0) }; // derivat
 const sigmoid = (z) => 1 / (1 + Math.exp(-z));
 const slope = (s) => s * (1 - s); // derivative of the sigmoid, from its value
 const joined = (vectors) => Float64Array.from(vectors.flatMap((vector) => [...vector]));
-
-/** Return one part (H) of a state, of H numbers each: a view. */
-const partOf = (state, place, H) => state.subarray(place * H, (place + 1) * H);
-
-/** Return the sum of vectors. */
+const partOf = (state, place, H) => state.subarray(place * H, (place + 1) * H); // a view: the H numbers of a layer
 const total = (vectors) => vectors.reduce((sums, vector) => sums.map((sum, i) => sum + vector[i]));
 
 class RNN extends Model { // of one or more layers

@@ -40,4 +40,6 @@ function drawHeat(t) {
   canvas.setAttribute("aria-label", `Heat map of ${H} units over ${states.length} ${model.noun}s${said}`);
 }
 
-columnLabels.addEventListener("click", ({ target }) => chooseOf(columnLabels, target, heatStart));
+columnLabels.addEventListener("click", ({ target }) => {
+  if (target !== columnLabels) choose(heatStart + [...columnLabels.children].indexOf(target));
+});

@@ -119,17 +119,14 @@ class Model {
     return logits.map((_, index) => Number(index === likeliest));
   }
 
-  /** Generate `length` tokens after a state, or as many as fit into `room` UTF-16 units. Return them and their text. */
-  continuation(state, length, room, alpha, random) {
+  /** Generate `length` tokens after a state. Return their text. */
+  continuation(state, length, alpha, random) {
     const tokens = [];
-    let text = "";
     while (tokens.length < length) {
-      const index = sample(this.chances(state, alpha), random), longer = this.textOf([...tokens, this.tokens[index]]);
-      if (longer.length > room) break;
+      const index = sample(this.chances(state, alpha), random);
       tokens.push(this.tokens[index]);
-      text = longer;
       state = this.step(state, index);
     }
-    return { tokens, text };
+    return this.textOf(tokens);
   }
 }

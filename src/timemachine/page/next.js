@@ -42,7 +42,7 @@ for (let rank = 0; rank < NUM_BARS; rank++) {
 }
 find("choice").addEventListener("input", () => {
   chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
-  chosen.seed = numberOf(find("seed"));
+  chosen.seed = valueOf(find("seed"));
   drawChoice();
   work();
 });

@@ -17,11 +17,6 @@ function choose(t) {
   work();
 }
 
-/** Choose the token of an element in a row of elements, whose first one is the token at `first`. */
-function chooseOf(row, element, first) {
-  if (element !== row) choose(first + [...row.children].indexOf(element));
-}
-
 /** Read the text with another model. */
 function show(other) {
   const isOther = other.noun !== model.noun;
@@ -62,11 +57,11 @@ function draw() {
 
 function start() {
   for (const [name, value] of run.table) {
-    find("run-table").insertRow().append(Object.assign(create("th", name), { scope: "row" }), create("td", value));
+    find("run-table").insertRow().append(create("th", name, { scope: "row" }), create("td", value));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", work);
   addEventListener("resize", () => [work(), drawCurves()]);
-  addEventListener("change", ({ target }) => target.type === "number" && (target.value = numberOf(target)));
+  addEventListener("change", ({ target }) => target.type === "number" && (target.value = valueOf(target)));
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", work);
   document.querySelector("main").hidden = false;
   drawModel();

@@ -26,8 +26,8 @@ const report = (text) => (find("said").textContent = text);
 
 /** Draw the continuation, unless the text is still being read or it was dismissed. */
 function drawGhost() {
-  const isWanted = reading.known > last() && !dismissed, state = reading.states[last()];
-  ghost = isWanted ? model.continuation(state, NUM_GHOST, room(), chosen.alpha, source()).text : "";
+  const isWanted = reading.isComplete && !dismissed, state = reading.states[last()];
+  ghost = isWanted ? model.continuation(state, NUM_GHOST, chosen.alpha, source()).slice(0, room()) : "";
   find("typed").textContent = box.value;
   find("ghost").textContent = `${ghost}\u200b`; // gives an empty last line its height
   find("take").disabled = !ghost;
@@ -75,14 +75,13 @@ box.addEventListener("keydown", (event) => {
 find("take").addEventListener("click", () => write(ghost));
 find("more").addEventListener("click", () => {
   reading.advance();
-  const { tokens, text } = model.continuation(reading.states[last()], NUM_MORE, room(), chosen.alpha, source());
-  write(text);
-  report(tokens.length ? `${counted(tokens.length)} written at the end.` : FULL);
+  write(model.continuation(reading.states[last()], NUM_MORE, chosen.alpha, source())); // as much of it as the box takes
+  report(room() ? `${counted(NUM_MORE)} written at the end.` : FULL);
 });
 find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));
 document.addEventListener("keydown", ({ key, target, ctrlKey, metaKey }) => {
   const isUndo = (ctrlKey || metaKey) && key.toLowerCase() === "z";
-  // A button has the focus after a click; the box then receives the key and undoes what the button wrote.
+  // A button has the focus after a click; the box then receives the key and undoes the change.
   if (isUndo && !target.matches("textarea, input")) box.focus({ preventScroll: true });
 });
 box.value = model.unknown(FIRST).length ? excerpt(0) : FIRST; // in another script, the training text

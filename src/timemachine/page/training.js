@@ -119,7 +119,7 @@ function names() {
   });
   const differs = Object.keys(NETWORK).find((name) => networks[0][name] !== networks.at(-1)[name]);
   if (titles[0] !== titles[1] || !differs) return titles;
-  return titles.map((title, place) => `${title}, ${NETWORK[differs].label.split(",")[0]} ${networks[place][differs]}`);
+  return titles.map((title, place) => `${title}, ${NETWORK[differs].ariaLabel.split(",")[0]} ${networks[place][differs]}`);
 }
 
 function drawTraining() {
@@ -178,13 +178,14 @@ function drawResults() {
 function drawSettings() {
   const { settings: { networks, data }, experiment } = training, isAll = find("all-settings").checked;
   const rowsOf = (fields, groups) => Object.entries(fields).flatMap(([name, field]) => {
-    const isBook = groups.every((group) => group[name] === field.book);
+    const isBook = groups.every((group) => group[name] === valueOf(field));
     if (name === "delay" ? data.text !== "recall" : isBook && !isAll) return [];
     const cells = groups.map((group, place) => {
       const of = groups.length > 1 ? `, network ${place + 1}` : "";
-      return create("td", fieldFor(name, field, group, of), { colSpan: networks.length / groups.length });
+      return create("td", fieldFor(field, group, of), { colSpan: networks.length / groups.length });
     });
-    return create("tr", [create("th", field.label, { scope: "row" }), create("td", TEXTS[field.book] ?? `${field.book}`), ...cells]);
+    const book = field.selectedOptions?.[0].text ?? field.value;
+    return create("tr", [create("th", field.ariaLabel, { scope: "row" }), create("td", book), ...cells]);
   });
   const rows = [...rowsOf(NETWORK, networks), ...rowsOf(DATA, [data])];
   find("settings").replaceChildren(...rows);
@@ -196,14 +197,12 @@ function drawSettings() {
   [...find("experiments").children].forEach((button, place) => (button.ariaPressed = `${run.experiments[place] === experiment}`));
 }
 
-/** Return a field for one setting, which changes it. */
-function fieldFor(name, { label, values, attributes }, group, of) {
-  const isLacking = (value) => !run.text && ["beginning", "whole"].includes(value);
-  const options = values?.map((value) => create("option", TEXTS[value] ?? value, { value, disabled: isLacking(value) }));
-  const field = values ? create("select", options) : create("input", "", { ...attributes, defaultValue: group[name] });
-  Object.assign(field, { value: group[name], ariaLabel: label + of });
+/** Return a copy of a field of page.html that changes a group's setting. */
+function fieldFor(template, group, of) {
+  const field = document.importNode(template, true), { name, ariaLabel } = field;
+  Object.assign(field, { defaultValue: group[name], value: group[name], ariaLabel: ariaLabel + of });
   field.addEventListener("change", () => {
-    group[name] = values ? field.value : numberOf(field);
+    group[name] = valueOf(field);
     setUp(null, training.settings);
   });
   return field;
@@ -214,6 +213,7 @@ for (const experiment of run.experiments) {
   button.addEventListener("click", () => [setUp(experiment), train()]);
   find("experiments").append(button);
 }
+DATA.text.querySelectorAll(".of-run").forEach((option) => (option.disabled = !run.text));
 find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
 find("reset").addEventListener("click", () => setUp(training.experiment, training.settings));
 find("all-settings").addEventListener("input", drawSettings);

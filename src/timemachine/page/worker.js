@@ -76,11 +76,10 @@ function recallWindows({ delay, batch_size, num_val }, random) {
     for (;;) yield draw(batch_size);
   }
   // The inputs from `delay` on are as many as a block has, so one of them is a space, and the letter was `delay` before.
-  const common = { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY };
-  return { ...common, train: drawn(), validate: () => [val], recallFrom: delay };
+  return { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY, train: drawn(), validate: () => [val], recallFrom: delay };
 }
 
-// Each network has an instance of the kernel with a memory of its own, an arena: first the weights, from `address` on,
+// Each network has an instance of the kernel, whose memory is an arena: first the weights, from `address` on,
 // and after them the room for a batch, which `reserve` lays out again for each batch. When the memory has to grow for
 // that, `memory.buffer` becomes another object and views of the former one become empty: so no view is kept.
 class Network {
