@@ -311,6 +311,7 @@ def test_words_are_those_of_the_shown_network(open_page: Open) -> None:
     assert page.evaluate(words) == ["token"]
     open_link(page, "data.batch_size=8&0.hiddens=4&data.text=recall&trained=1&network=0")
     wait_until_paused(page)
+    assert page.evaluate("box.value") == "it has"  # the text of a link stays
     assert page.evaluate(words) == ["character"]
     assert page.locator("body.tokens").count() == 0
 

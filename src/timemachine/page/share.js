@@ -51,6 +51,7 @@ function restore() {
   find("own").value = (state.get("own") ?? "").slice(0, MAX_SHARED);
   const settings = settingsFrom(state), isSame = (other) => JSON.stringify(settingsOf(other)) === JSON.stringify(settings);
   setUp(run.experiments.find(isSame) ?? null, settings);
+  training.isRestored = true;
   const epoch = run.epochs.findIndex((saved) => saved.epoch === Number(state.get("epoch") ?? NaN));
   showEpoch(epoch >= 0 ? epoch : run.epochs.length - 1);
   reading.advance();

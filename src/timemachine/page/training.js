@@ -8,7 +8,7 @@ const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], un
 const kernel = bytes(find("kernel").textContent);
 const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
 // experiment: null after a change of its settings. until: the update at which training stops. ready, latest, epochs:
-// messages of the worker, the last two of "progress" and "epoch". losses: [update, loss of each network], for the curves.
+// messages of the worker, the last two of "progress" and "epoch". isRestored: from a link. losses: [update, loss of each network], for the curves.
 const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
 
 /** Return the text that networks train on, its kind and its symbols; of the recall corpus, an example. */
@@ -36,7 +36,7 @@ function dataOf({ text, delay, batch_size, num_steps }, { tokens, unk, text: cha
 function setUp(experiment, settings = settingsOf(experiment)) {
   training.worker?.terminate();
   Object.assign(training, { experiment, settings, worker: null, on: false, update: 0, until: 0 });
-  Object.assign(training, { ready: null, latest: null, epochs: [], losses: [], alphabet: null });
+  Object.assign(training, { ready: null, latest: null, epochs: [], losses: [], alphabet: null, isRestored: false });
   if (chosen.network !== null) showEpoch(run.epochs.length - 1);
   drawSettings();
   drawTraining();
@@ -83,7 +83,7 @@ const RECEIVE = {
     if (training.losses.length > MAX_POINTS) training.losses = training.losses.filter((_, place) => place % 2);
     drawTraining();
     if (reading.isComplete) showTrained(); // a long text may take longer to read than until the next message
-    if (!isFirst || chosen.network === null) return;
+    if (!isFirst || chosen.network === null || training.isRestored) return; // a link's text stays
     const isRecall = training.settings.data.text === "recall"; // whose text has blocks
     if (!isRecall && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2) return;
     write(excerpt(0), 0, box.value.length);
