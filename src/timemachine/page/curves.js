@@ -54,7 +54,7 @@ function drawCurves() {
     const ends = val.slice(-1).map(([update, value]) => `<circle cx="${x(update)}" cy="${y(value)}" r="4"/>`);
     parts.push(`<g class="network-${place}">`, train.length ? line("train", train) : "", val.length ? line("val", val) : "", ...ends, "</g>");
   });
-  for (const [name, value] of Object.entries(lines)) parts.push(label("end halo", right, y(value) - 5, name)); // on the curves
+  for (const [name, value] of Object.entries(lines)) parts.push(label("end halo", right, y(value) - 5, name));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.innerHTML = parts.join(""); // numbers, and words of this file
   const ends = curves.map(({ val }, place) => `${names()[place]}: ${val.length ? inWords(val.at(-1)[1]) : "not trained"}`);

@@ -17,7 +17,8 @@ function drawHeat(t) {
   heatStart = Math.max(0, Math.min(heatStart, last() + 1 - columns));
   const states = reading.states.slice(heatStart, Math.min(horizon(), heatStart + columns)).map((h) => model.hiddens(h));
   const largest = states.reduce((most, h) => Math.max(most, ...h.map(Math.abs)), 0), most = model.isBounded ? 1 : largest;
-  const [paper, plus, minus] = ["paper", "plus", "minus"].map((name) => style.getPropertyValue(`--${name}`).split(" ").map(Number));
+  const colourOf = (name) => style.getPropertyValue(`--${name}`).split(" ").map(Number);
+  const [paper, plus, minus] = ["paper", "plus", "minus"].map(colourOf);
   const H = states[0].length;
   const pixels = new ImageData(columns, H);
   states.forEach((state, column) => state.forEach((h, unit) => {
@@ -28,7 +29,7 @@ function drawHeat(t) {
   Object.assign(canvas, { width: columns, height: H });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
   canvas.parentElement.style.setProperty("--units", H);
-  canvas.style.imageRendering = H > canvas.clientHeight ? "auto" : "pixelated"; // several units per pixel of the screen, or less
+  canvas.style.imageRendering = H > canvas.clientHeight ? "auto" : "pixelated"; // several units per pixel?
   columnLabels.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
   columnLabels.replaceChildren(...states.map((_, column) => {
     const token = shown(reading.tokens[heatStart + column]).replace(/^U\+.+/, "□");

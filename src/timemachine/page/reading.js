@@ -17,7 +17,7 @@ class Reading {
   /** Read the rest, or until a time of performance.now(). Return whether the end was reached. */
   advance(until = Infinity) {
     for (let t = this.known; t < this.indices.length; this.known = ++t) {
-      if (t % 8 === 7 && performance.now() > until) return false; // a look at the clock costs as much as a small step
+      if (t % 8 === 7 && performance.now() > until) return false;
       this.surprises[t] = t ? -Math.log2(this.expected(t)[this.indices[t]]) : null; // the first has no prediction
       this.states[t] = this.model.step(this.before(t), this.indices[t]);
     }

@@ -75,7 +75,7 @@ box.addEventListener("keydown", (event) => {
 find("take").addEventListener("click", () => write(ghost));
 find("more").addEventListener("click", () => {
   reading.advance();
-  write(model.continuation(reading.states[last()], NUM_MORE, chosen.alpha, source())); // as much of it as the box takes
+  write(model.continuation(reading.states[last()], NUM_MORE, chosen.alpha, source())); // as much as fits
   report(room() ? `${counted(NUM_MORE)} written at the end.` : FULL);
 });
 find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));

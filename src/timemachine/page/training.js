@@ -7,8 +7,9 @@ const NUM_RECALLED = 512; // windows of the recall corpus for validation
 const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1 };
 const kernel = bytes(find("kernel").textContent);
 const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
-// experiment: null after a change of its settings. until: the update at which training stops. ready, latest, epochs:
-// messages of the worker, the last two of "progress" and "epoch". isRestored: from a link. losses: [update, loss of each network], for the curves.
+// experiment: null after a change of its settings. isRestored: from a link. until: the update at which training stops.
+// ready, latest, epochs: messages of the worker, the last two of "progress" and "epoch". losses: [update, loss of each
+// network], for the curves.
 const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
 
 /** Return the text that networks train on, its kind and its symbols; of the recall corpus, an example. */
@@ -35,8 +36,8 @@ function dataOf({ text, delay, batch_size, num_steps }, { tokens, unk, text: cha
 /** Take the settings of an experiment, or others, and remove the networks that were trained. */
 function setUp(experiment, settings = settingsOf(experiment)) {
   training.worker?.terminate();
-  Object.assign(training, { experiment, settings, worker: null, on: false, update: 0, until: 0 });
-  Object.assign(training, { ready: null, latest: null, epochs: [], losses: [], alphabet: null, isRestored: false });
+  Object.assign(training, { experiment, settings, isRestored: false, worker: null, on: false, update: 0, until: 0 });
+  Object.assign(training, { ready: null, latest: null, epochs: [], losses: [], alphabet: null });
   if (chosen.network !== null) showEpoch(run.epochs.length - 1);
   drawSettings();
   drawTraining();
