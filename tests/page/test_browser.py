@@ -210,12 +210,24 @@ def test_link_restores_the_state(open_page: Open) -> None:
     page.get_by_label("Saved epochs").press("ArrowLeft")
     page.locator("#strip").press("Home")
     page.keyboard.press("ArrowRight")
+    page.get_by_label("seed", exact=True).fill("3")
+    page.get_by_label("α =").press("ArrowRight")
+    settle(page)
+    follows = grey(page)
     click(page, "Copy a link")
     link = page.url
     open_page("tanh")
     page.goto(link)
     assert value(page) == text
     assert (selected(page), page.evaluate("run.epochs[chosen.epoch].epoch")) == (1, 5)
+    assert grey(page) == follows
+    open_page("epochs").get_by_label("the likeliest (greedy)").click()
+    settle(page)
+    greedy = grey(page)
+    click(page, "Copy a link")
+    page.reload()
+    settle(page)
+    assert page.evaluate("chosen.alpha") is None and grey(page) == greedy
 
 
 def test_saved_epochs_are_shown_once(open_page: Open) -> None:

@@ -22,6 +22,9 @@ pytestmark = pytest.mark.browser
 
 WEIGHTS = """() => training.latest.networks.map(({ weights }) =>
     Object.fromEntries(Object.entries(weights).map(([name, numbers]) => [name, [...numbers]])))"""
+WIDE = """(all, width) => all
+    .filter(element => element.getBoundingClientRect().right > width && !element.closest(".chips"))
+    .map(({ outerHTML }) => outerHTML)"""
 
 
 def wait_until_paused(page: "Page") -> None:
@@ -161,6 +164,7 @@ HOSTILE = (
     "data.batch_size=NaN&data.num_steps=Infinity&0.hiddens=1.5&0.lr=-1&0.gradient_clip_val=x&trained=2.5&at=1e9&network=7&epoch=zz",
     "0.cell=__proto__&0.activation=constructor&0.optimizer=toString&data.text=<img src=x onerror=alert(1)>",
     "networks=99&1.cell=gru&2.cell=gru&__proto__.x=1&experiment=__proto__&0.__proto__=1",
+    "networks=1&network=length&seed=-1&alpha=Infinity&at=-Infinity&epoch=NaN&data.delay=1e3&0.hiddens=0x10&%ff=%E0%A4%A",
     f"own={'x' * 5000}&data.text=own&text={'y' * 5000}",
 )
 
@@ -171,11 +175,13 @@ def test_hostile_link(link: str, open_page: Open) -> None:
     page = open_page("epochs")
     open_link(page, link)
     invalid = """() => {
-        const isInvalid = ([group, fields]) => Object.keys(group).filter(name => !fields[name].accepts(group[name]));
+        const isInvalid = ([group, fields]) => Object.keys(group)
+            .filter(name => accepted(fields[name], `${group[name]}`) === undefined);
         return groupsOf(training.settings).flatMap(isInvalid);
     }"""
     assert page.evaluate(invalid) == []
     assert page.evaluate("training.settings.networks.length") == 1
+    assert page.evaluate("find('seed').validity.valid && chosen.alpha >= 0.5 && chosen.alpha <= 8 && at() <= last()")
     assert page.evaluate("[training.on, training.worker]") == [False, None]
     assert page.locator("img").count() == 0
 
@@ -305,8 +311,24 @@ def test_words_are_those_of_the_shown_network(open_page: Open) -> None:
     assert page.evaluate(words) == ["token"]
     open_link(page, "data.batch_size=8&0.hiddens=4&data.text=recall&trained=1&network=0")
     wait_until_paused(page)
+    assert page.evaluate("box.value") == "it has"  # the text of a link stays
     assert page.evaluate(words) == ["character"]
     assert page.locator("body.tokens").count() == 0
+
+
+@pytest.mark.parametrize("width", [320, 358, 390, 844])
+def test_nothing_is_wider_than_the_window(width: int, open_page: Open) -> None:
+    page = open_page("epochs")
+    screen = page.viewport_size
+    assert screen
+    page.set_viewport_size({"width": width, "height": 700})
+    page.locator("#all-settings").check()
+    for experiment in (0, 2, len(EXPERIMENTS) - 1):
+        page.evaluate("place => setUp(run.experiments[place])", experiment)
+        settle(page)
+        wide = page.locator("main *").evaluate_all(WIDE, width)
+        assert wide == []
+    page.set_viewport_size(screen)
 
 
 def test_text_on_a_phone_is_scrolled_to_its_end(open_page: Open) -> None:
@@ -315,7 +337,6 @@ def test_text_on_a_phone_is_scrolled_to_its_end(open_page: Open) -> None:
     settle(page)
     bottom = "element => element.getBoundingClientRect().bottom"
     assert page.locator("#ghost").evaluate(bottom) <= page.locator(".editor").evaluate(bottom)
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def commands(page: "Page") -> list[str]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "random", "bpe", "cells", "model", "reading", "state", "characters", "text", "strip", "map", "next",
+    "random", "bpe", "model", "cells", "reading", "state", "characters", "text", "strip", "map", "next",
     "play", "epochs", "experiments", "training", "curves", "share", "tour", "page",
 )  # fmt: skip
 WORKER = ("random", "worker")

@@ -35,19 +35,16 @@ class BytePairs {
     });
   }
 
-  /** Return the tokens of a word: the pair that was learned first is joined first. */
+  /** Return the tokens of a word: join all occurrences of the pair that was learned first, until no pair is known. */
   split(word) {
-    const parts = Array.from(toBytes(word));
-    const rankOf = (place) => (parts[place + 1] && this.index.get(parts[place] + parts[place + 1])) ?? Infinity;
-    const ranks = parts.map((_, place) => rankOf(place));
-    for (;;) {
-      const first = ranks.reduce((a, b) => Math.min(a, b), Infinity);
+    for (let parts = Array.from(toBytes(word)); ; ) {
+      const ranks = parts.slice(1).map((part, place) => this.index.get(parts[place] + part) ?? Infinity);
+      const first = ranks.reduce((a, b) => Math.min(a, b), Infinity), joined = [];
       if (first === Infinity) return parts.map((part) => this.tokens[this.index.get(part)]);
-      for (let place = ranks.indexOf(first); place >= 0; place = ranks.indexOf(first, place + 1)) {
-        parts.splice(place, 2, parts[place] + parts[place + 1]);
-        ranks.splice(place, 2, rankOf(place));
-        if (place) ranks[place - 1] = rankOf(place - 1);
+      for (let place = 0; place < parts.length; place++) {
+        joined.push(ranks[place] === first ? parts[place] + parts[++place] : parts[place]);
       }
+      parts = joined;
     }
   }
 

@@ -25,8 +25,3 @@ function shown(token) {
   }).join("");
   return /^\p{Mn}/u.test(seen) ? `◌${seen}` : seen;
 }
-
-/** Return a background: a share of one of the page's colours, up to the limit that keeps text readable. */
-function tint(colour, share) {
-  return `rgb(var(--${colour}) / calc(${Math.min(1, share).toFixed(3)} * var(--most-${colour})))`;
-}

@@ -48,12 +48,13 @@ function drawCurves() {
   }
   const step = stepOf(until / unit, width < 480 ? 5 : 10);
   for (let tick = 0; tick * unit <= until; tick += step) parts.push(label("middle", x(tick * unit), bottom + 16, grouped(tick)));
-  for (const [name, value] of Object.entries(lines)) parts.push(level("level", value), label("end halo", right, y(value) - 5, name));
+  for (const value of Object.values(lines)) parts.push(level("level", value));
   curves.forEach((curve, place) => {
     const [train, val] = [curve.train, curve.val].map((points) => points.filter(([, value]) => Number.isFinite(value)));
     const ends = val.slice(-1).map(([update, value]) => `<circle cx="${x(update)}" cy="${y(value)}" r="4"/>`);
     parts.push(`<g class="network-${place}">`, train.length ? line("train", train) : "", val.length ? line("val", val) : "", ...ends, "</g>");
   });
+  for (const [name, value] of Object.entries(lines)) parts.push(label("end halo", right, y(value) - 5, name));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.innerHTML = parts.join(""); // numbers, and words of this file
   const ends = curves.map(({ val }, place) => `${names()[place]}: ${val.length ? inWords(val.at(-1)[1]) : "not trained"}`);

@@ -1,6 +1,6 @@
 // The slider over the saved epochs, and their replay.
 
-const EPOCH_TIME = 1400; // ms per epoch in the replay
+const EPOCH_TIME = 1400; // ms per saved epoch in the replay: enough to read its caption and the grey text
 const NUM_JUDGED = 400; // letters that are written to describe an epoch
 let replaying = 0; // the timer of the replay, or 0
 
@@ -8,7 +8,7 @@ let replaying = 0; // the timer of the replay, or 0
 function savedModel(place) {
   const { weights } = run.epochs[place], decode = weights ? fromHalf : fromSingle; // the last epoch is the run's model
   const decoded = Object.entries(weights ?? run.weights).map(([name, base64]) => [name, decode(base64)]);
-  return new Model(run, Object.fromEntries(decoded));
+  return new CELLS[run.cell](run, Object.fromEntries(decoded));
 }
 
 /** Read the text again with the weights after a saved epoch. */
@@ -30,14 +30,17 @@ function drawEpoch() {
 
 /** Describe the network, from the words of a text that it writes. */
 function learned() {
-  const { text } = model.continuation(model.noState, NUM_JUDGED, Infinity, 1, uniform(0)), words = text.split(/ +/);
+  const words = model.continuation(model.noState, NUM_JUDGED, 1, uniform(0)).split(" ");
   const known = new Set(run.text.split(" ")), share = words.filter((word) => known.has(word)).length / words.length;
-  if (text.split(" ").length < NUM_JUDGED / 10) return "it guesses";
+  if (words.length < NUM_JUDGED / 10) return "it guesses";
   if (share < 0.3) return "it has learned spaces";
   return share < 0.5 ? "it has learned short words" : "most of its words are English";
 }
 
-/** Show the saved epochs in order. A key, a pointer, a link or the button ends this with the last epoch. */
+/**
+ * Show the saved epochs in order, each for the same time: they are 0, 1, 5, 10, 20, 50, …, since a network learns most in
+ * the first updates. A key, a pointer, a link or the button ends this with the last epoch, the network that one came for.
+ */
 function replayFrom(place) {
   const { epoch } = run.epochs[place], isLast = place === run.epochs.length - 1;
   showEpoch(place);

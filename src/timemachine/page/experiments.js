@@ -1,37 +1,14 @@
 // Settings of one or two networks and of their data, by their names in train.py, and the command that repeats a training
 // there. The experiments of experiments.json have the settings that differ from the book's.
 
-const choice = (label, ...values) => ({ label, values, book: values[0], accepts: (value) => values.includes(value) });
-const number = (label, book, min, max, step = "any") => ({
-  label, book, attributes: { type: "number", min, max, step, required: true },
-  accepts: (value) => value >= min && value <= max && (step === "any" || Number.isInteger(value)),
-});
-const NETWORK = { // settings of a network, in the order in which they are shown
-  cell: choice("cell", "rnn", "gru", "lstm"),
-  activation: choice("activation of the RNN", "tanh", "relu"),
-  layers: number("layers of the RNN", 1, 1, 4, 1),
-  hiddens: number("hidden units", 32, 1, 256, 1),
-  optimizer: choice("optimizer", "sgd", "adamw"),
-  lr: number("learning rate", 1, 1e-6, 100),
-  input_lr_factor: number("factor of the input weights' rate", 1, 0, 1000),
-  gradient_clip_val: number("clipping radius, 0: none", 1, 0, 1000),
-  sigma_xh: number("initial scale of the input weights", 0.01, 0, 10),
-  sigma_hh: number("initial scale of the recurrent weights, RNN of one layer", 0.01, 0, 10),
-};
-const DATA = { // settings of the data, and of the training
-  text: choice("text", "beginning", "whole", "recall", "own"),
-  batch_size: number("windows per update", 1024, 1, 1024, 1),
-  num_steps: number("letters per window", 32, 2, 64, 1),
-  delay: number("letters to remember over", 16, 4, 32, 1),
-  updates: number("updates", 1000, 1, 20_000, 1),
-  seed: number("seed", 0, 0, 2 ** 32 - 1, 1),
-};
-const TEXTS = { beginning: `beginning of ${run.title}`, whole: `all of ${run.title}`, recall: "letters to remember", own: "my own" };
+/** Return the fields of a group of settings in page.html, by name. Their values are the book's. */
+const fieldsOf = (group) => Object.fromEntries([...find(group).content.children].map((field) => [field.name, field]));
+const NETWORK = fieldsOf("network-fields"), DATA = fieldsOf("data-fields");
 const SIGMA = 0.01; // initial scale of all other weights
 const BOOK_SPLIT = [10_000, 5_000], MOST_TRAIN = 150_000; // windows for training and validation
 const EVALUATE_EVERY = 100; // updates, at least, as in worker.js
 
-const bookOf = (fields) => Object.fromEntries(Object.entries(fields).map(([name, { book }]) => [name, book]));
+const bookOf = (fields) => Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, valueOf(field)]));
 const BOOK = { ...bookOf(NETWORK), ...bookOf(DATA), num_train: BOOK_SPLIT[0], num_val: BOOK_SPLIT[1], max_epochs: 100 };
 
 /** Return the settings of an experiment with the book's for those that it lacks: { networks, data }. */

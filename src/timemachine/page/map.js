@@ -4,18 +4,6 @@ const COLUMN = { character: 11, token: 15 }; // least width in pixels
 const canvas = find("heat"), columnLabels = find("columns");
 let heatStart = 0; // first token in the map
 
-/** Return colours of the page as [red, green, blue]. */
-function colours(...names) {
-  const style = getComputedStyle(document.documentElement);
-  return names.map((name) => style.getPropertyValue(`--${name}`).trim().split(" ").map(Number));
-}
-
-/** Return the height of the map in pixels: at least 4 per unit up to 64 units, and less in a small window. */
-function heightOfUnits() {
-  const isSmall = innerWidth < 960, perUnit = isSmall || innerHeight < 900 ? 4 : 8;
-  return Math.min(isSmall ? 160 : 256, Math.max(96, perUnit * model.hiddens(model.noState).length));
-}
-
 /** Return the number of columns in the map: wide ones, or up to twice as many narrow ones for a long text. */
 function columnsOf() {
   const most = Math.max(8, Math.floor(canvas.clientWidth / COLUMN[model.noun]));
@@ -24,12 +12,14 @@ function columnsOf() {
 
 /** Draw the states around t, in colours up to ± `most`, one pixel each, with their tokens below. */
 function drawHeat(t) {
-  const columns = columnsOf(), height = heightOfUnits();
+  const columns = columnsOf(), style = getComputedStyle(document.documentElement);
   if (t < heatStart || t >= heatStart + columns) heatStart = t - columns + 1;
   heatStart = Math.max(0, Math.min(heatStart, last() + 1 - columns));
   const states = reading.states.slice(heatStart, Math.min(horizon(), heatStart + columns)).map((h) => model.hiddens(h));
   const largest = states.reduce((most, h) => Math.max(most, ...h.map(Math.abs)), 0), most = model.isBounded ? 1 : largest;
-  const [paper, plus, minus] = colours("paper", "plus", "minus"), H = states[0].length;
+  const colourOf = (name) => style.getPropertyValue(`--${name}`).split(" ").map(Number);
+  const [paper, plus, minus] = ["paper", "plus", "minus"].map(colourOf);
+  const H = states[0].length;
   const pixels = new ImageData(columns, H);
   states.forEach((state, column) => state.forEach((h, unit) => {
     const share = Math.min(1, Math.abs(h) / (most || 1)), towards = h < 0 ? minus : plus, pixel = 4 * (unit * columns + column);
@@ -38,8 +28,8 @@ function drawHeat(t) {
   }));
   Object.assign(canvas, { width: columns, height: H });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
-  canvas.style.imageRendering = H > height ? "auto" : "pixelated"; // several units per pixel of the screen, or less
-  canvas.parentElement.style.setProperty("--height", `${height}px`);
+  canvas.parentElement.style.setProperty("--units", H);
+  canvas.style.imageRendering = H > canvas.clientHeight ? "auto" : "pixelated"; // several units per pixel?
   columnLabels.style.gridTemplateColumns = `repeat(${columns}, minmax(0, 1fr))`;
   columnLabels.replaceChildren(...states.map((_, column) => {
     const token = shown(reading.tokens[heatStart + column]).replace(/^U\+.+/, "□");
@@ -52,6 +42,5 @@ function drawHeat(t) {
 }
 
 columnLabels.addEventListener("click", ({ target }) => {
-  const column = [...columnLabels.children].indexOf(target);
-  if (column >= 0) choose(heatStart + column);
+  if (target !== columnLabels) choose(heatStart + [...columnLabels.children].indexOf(target));
 });

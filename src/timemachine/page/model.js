@@ -8,10 +8,7 @@ const NORMALISE = {
   bpe: (text) => text.replace(/\ufeff/g, "").replace(/\r\n?/g, "\n"),
 };
 
-function bytes(base64) {
-  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
-}
-
+const bytes = (base64) => Uint8Array.from(atob(base64), (character) => character.charCodeAt(0)).buffer;
 const fromSingle = (base64) => new Float32Array(bytes(base64));
 
 /** Decode float16 numbers: shift exponent and fraction by 13 bits, and add 112 to the exponent's bias. */
@@ -21,19 +18,13 @@ function fromHalf(base64) {
   return new Float32Array(moved.buffer).map((number) => number * 2 ** 112);
 }
 
-/** Add a vector (I) times a matrix (I, J) to sums (J). */
-function addProduct(sums, vector, matrix) {
-  const J = sums.length;
+/** Return a vector (I) times a matrix (I, J), plus a bias (J). */
+function affine(vector, matrix, bias) {
+  const sums = Float64Array.from(bias), J = sums.length;
   for (let i = 0; i < vector.length; i++) {
     const x = vector[i], row = i * J;
     for (let j = 0; j < J; j++) sums[j] += x * matrix[row + j];
   }
-}
-
-/** Return a vector (I) times a matrix (I, J), plus a bias (J). */
-function affine(vector, matrix, bias) {
-  const sums = Float64Array.from(bias);
-  addProduct(sums, vector, matrix);
   return sums;
 }
 
@@ -56,11 +47,15 @@ function sample(P, random) {
   return Math.max(0, P.findIndex((p) => (left -= p) < 0));
 }
 
+// Each cell is a subclass in cells.js, with `gates`, numState (S) and the following methods:
+//   output(state)                         the hidden units (H) that the output layer reads: a view of the state (S)
+//   step(state, index)                    the state after another token
+//   back(before, index, after, dAfter)    the gradient (S) at the state before a token, from the one at the state after
 class Model {
   /** `weights`: arrays by their names in Python. The other argument has the tokens (V), their kind, and the network. */
   constructor({ tokens, kind, unk, cell, activation, hiddens }, weights) {
-    Object.assign(this, { tokens, kind, unk, cell, activation, size: tokens.length, numHiddens: hiddens });
-    Object.assign(this, { phi: PHI[activation], slope: SLOPE[activation], normalise: NORMALISE[kind] });
+    Object.assign(this, { tokens, kind, unk, activation, size: tokens.length, numHiddens: hiddens });
+    this.normalise = NORMALISE[kind];
     this.bytePairs = kind === "bpe" ? new BytePairs(tokens, unk) : null; // null: a token is a character
     this.noun = this.bytePairs ? "token" : "character";
     this.index = new Map(tokens.map((token, index) => [token, index]));
@@ -71,12 +66,10 @@ class Model {
       if (["W_hq", "b_q", "embedding"].includes(name)) this[name] = weight;
       else (this.layers[layer ?? 0] ??= {})[ofLayer] = weight;
     }
-    this.steps = CELLS[cell];
-    this.zeros = new Float64Array(hiddens);
-    this.noState = new Float64Array(this.steps.sizeOf(this));
-    this.isPlain = this.steps === rnn && this.layers.length === 1;
-    this.isBounded = this.steps !== rnn || activation === "tanh"; // hidden units are between -1 and 1
-    this.fromInput = Object.fromEntries([...this.steps.gates].map((gate) => [gate, this.inputsOf(gate)]));
+    this.noState = new Float64Array(this.numState);
+    this.isPlain = cell === "rnn"; // the page shows its equation
+    this.isBounded = !cell.endsWith("rnn") || activation === "tanh"; // hidden units are between -1 and 1
+    this.fromInput = Object.fromEntries([...this.gates].map((gate) => [gate, this.inputsOf(gate)]));
   }
 
   /** Return x W + b (H) of each token for a gate of the first layer. */
@@ -102,23 +95,17 @@ class Model {
   /** Return the distinct tokens of a text that the model reads as <unk>. */
   unknown(text) { return [...new Set(this.read(text))].filter((token) => !this.index.has(token)); }
 
-  /** Return the state (S) after another token. */
-  step(state, index) { return this.steps.step(this, state, index); }
-
-  /** Return the gradient (S) with respect to the state before a token, from the one with respect to the state after. */
-  back(before, index, after, dAfter) { return this.steps.back(this, before, index, after, dAfter); }
-
   /** Return the gradient (S) with respect to a state, from the one with respect to its logits. */
   backLogits(dLogits) {
     const dState = this.noState.slice();
-    this.steps.output(this, dState).set(timesTransposed(dLogits, this.W_hq)); // a view
+    this.output(dState).set(timesTransposed(dLogits, this.W_hq)); // a view
     return dState;
   }
 
   /** Return the hidden units of a state that are shown: all layers of an RNN, not an LSTM's memory. */
-  hiddens(state) { return this.cell === "lstm" ? this.steps.output(this, state) : state; }
+  hiddens(state) { return this instanceof LSTM ? this.output(state) : state; }
 
-  logits(state) { return affine(this.steps.output(this, state), this.W_hq, this.b_q); }
+  logits(state) { return affine(this.output(state), this.W_hq, this.b_q); }
 
   /** Return the probabilities P (V) of the token that follows a state. */
   probabilities(state) { return softmax(this.logits(state)); }
@@ -132,17 +119,14 @@ class Model {
     return logits.map((_, index) => Number(index === likeliest));
   }
 
-  /** Generate `length` tokens after a state, or as many as fit into `room` UTF-16 units. Return them and their text. */
-  continuation(state, length, room, alpha, random) {
+  /** Generate `length` tokens after a state. Return their text. */
+  continuation(state, length, alpha, random) {
     const tokens = [];
-    let text = "";
     while (tokens.length < length) {
-      const index = sample(this.chances(state, alpha), random), longer = this.textOf([...tokens, this.tokens[index]]);
-      if (longer.length > room) break;
+      const index = sample(this.chances(state, alpha), random);
       tokens.push(this.tokens[index]);
-      text = longer;
       state = this.step(state, index);
     }
-    return { tokens, text };
+    return this.textOf(tokens);
   }
 }

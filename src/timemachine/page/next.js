@@ -9,7 +9,8 @@ const source = () => uniform((chosen.seed + Math.imul(reading.indices.length, 0x
 
 /** Draw the likeliest tokens after t, and the next one of the text: P, and the probability of writing it. */
 function drawNext(t) {
-  const P = reading.next(t), chances = model.chances(reading.states[t], chosen.alpha), order = ranked(P);
+  const P = reading.next(t), chances = model.chances(reading.states[t], chosen.alpha);
+  const order = [...P.keys()].sort((a, b) => P[b] - P[a]); // the likeliest first
   const actual = t < last() ? reading.indices[t + 1] : -1, place = order.indexOf(actual);
   if (place >= NUM_BARS) order[NUM_BARS - 1] = actual;
   const most = Math.max(P[order[0]], ...chances), from = Math.max(0, t + 1 - CONTEXT[model.noun]);
@@ -41,7 +42,7 @@ for (let rank = 0; rank < NUM_BARS; rank++) {
 }
 find("choice").addEventListener("input", () => {
   chosen.alpha = find("greedy").checked ? null : Number(find("alpha").value);
-  chosen.seed = numberOf(find("seed"));
+  chosen.seed = valueOf(find("seed"));
   drawChoice();
   work();
 });

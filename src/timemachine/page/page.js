@@ -57,11 +57,11 @@ function draw() {
 
 function start() {
   for (const [name, value] of run.table) {
-    find("run-table").insertRow().append(Object.assign(create("th", name), { scope: "row" }), create("td", value));
+    find("run-table").insertRow().append(create("th", name, { scope: "row" }), create("td", value));
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", work);
   addEventListener("resize", () => [work(), drawCurves()]);
-  addEventListener("change", ({ target }) => target.type === "number" && (target.value = numberOf(target)));
+  addEventListener("change", ({ target }) => target.type === "number" && (target.value = valueOf(target)));
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", work);
   document.querySelector("main").hidden = false;
   drawModel();

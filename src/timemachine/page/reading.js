@@ -54,6 +54,3 @@ class Reading {
     }
   }
 }
-
-/** Return the indices of the probabilities, the likeliest first. */
-const ranked = (P) => Array.from(P.keys()).sort((a, b) => P[b] - P[a]);

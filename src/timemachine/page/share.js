@@ -11,23 +11,33 @@ const groupsOf = ({ networks, data }) =>
 function linkOf() {
   const { settings, update } = training, { epoch } = run.epochs[chosen.epoch], own = find("own").value;
   const state = new URLSearchParams({ text: box.value, at: at(), networks: settings.networks.length });
+  if (chosen.alpha !== 2) state.set("alpha", chosen.alpha ?? "greedy");
+  if (chosen.seed) state.set("seed", chosen.seed);
   for (const [group, fields, beginning] of groupsOf(settings)) {
-    for (const [name, { book }] of Object.entries(fields)) if (group[name] !== book) state.set(beginning + name, group[name]);
+    for (const [name, field] of Object.entries(fields)) {
+      if (group[name] !== valueOf(field)) state.set(beginning + name, group[name]);
+    }
   }
   if (chosen.network !== null) state.set("network", chosen.network);
   else if (epoch !== null) state.set("epoch", epoch);
-  if (update) state.set("trained", update);
+  if (update) state.set("trained", Math.min(update, DATA.updates.max));
   if (settings.data.text === "own" && own.length <= MAX_SHARED) state.set("own", own);
   return state;
+}
+
+/** Return the value of a setting in a link; undefined if the field does not accept it. */
+function accepted(field, text) {
+  const copy = document.importNode(field, true);
+  copy.value = text ?? "";
+  return copy.value && copy.validity.valid ? valueOf(copy) : undefined; // an option that does not exist leaves no value
 }
 
 /** Return the settings of a link; those that it lacks or that are not valid are the book's. */
 function settingsFrom(state) {
   const settings = settingsOf({ networks: state.get("networks") === "2" ? [{}, {}] : [{}] });
   for (const [group, fields, beginning] of groupsOf(settings)) {
-    for (const [name, { values, accepts }] of Object.entries(fields)) {
-      const typed = state.get(beginning + name), value = values ? typed : Number(typed || NaN);
-      if (accepts(value)) group[name] = value;
+    for (const [name, field] of Object.entries(fields)) {
+      group[name] = accepted(field, state.get(beginning + name)) ?? group[name];
     }
   }
   return settings;
@@ -36,20 +46,24 @@ function settingsFrom(state) {
 /** Show the state of the page's address, and train up to its update. Return whether it has one. */
 function restore() {
   const state = new URLSearchParams(location.hash.slice(1));
-  const whole = (name, accepts) => [Number(state.get(name) || NaN)].find((value) => Number.isInteger(value) && accepts(value));
   if (!state.has("text")) return false;
   box.value = state.get("text").slice(0, box.maxLength);
   find("own").value = (state.get("own") ?? "").slice(0, MAX_SHARED);
   const settings = settingsFrom(state), isSame = (other) => JSON.stringify(settingsOf(other)) === JSON.stringify(settings);
   setUp(run.experiments.find(isSame) ?? null, settings);
+  training.isRestored = true;
   const epoch = run.epochs.findIndex((saved) => saved.epoch === Number(state.get("epoch") ?? NaN));
   showEpoch(epoch >= 0 ? epoch : run.epochs.length - 1);
-  update();
   reading.advance();
-  choose(whole("at", (t) => t >= 0 && t <= last()) ?? last());
-  const trained = whole("trained", DATA.updates.accepts), network = whole("network", (place) => place in settings.networks);
-  if (network !== undefined) chosen.network = network;
-  if (trained) train(trained);
+  find(state.get("alpha") === "greedy" ? "greedy" : "drawn").checked = true;
+  find("alpha").value = state.get("alpha") ?? find("alpha").defaultValue;
+  find("seed").value = accepted(find("seed"), state.get("seed")) ?? 0;
+  find("choice").dispatchEvent(new Event("input"));
+  choose(state.has("at") ? Math.trunc(state.get("at")) || 0 : last());
+  const trained = accepted(DATA.updates, state.get("trained")), network = ["0", "1"].indexOf(state.get("network"));
+  if (!trained) return true;
+  if (network in settings.networks) chosen.network = network;
+  train(trained);
   return true;
 }
 
@@ -62,7 +76,8 @@ async function copy(text, copied, refused) {
 addEventListener("hashchange", restore);
 find("copy").addEventListener("click", () => {
   const isCut = training.settings.data.text === "own" && find("own").value.length > MAX_SHARED;
-  const trained = training.update ? `, and trains ${grouped(training.update)} updates again` : "";
+  const update = Math.min(training.update, DATA.updates.max);
+  const trained = update ? `, and trains ${grouped(update)} updates again` : "";
   const lacks = isCut ? ` It lacks your training text, which has more than ${grouped(MAX_SHARED)} characters.` : "";
   const said = `restores text and settings${trained}.${lacks}`;
   history.replaceState(null, "", `#${linkOf()}`);

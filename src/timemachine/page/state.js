@@ -6,8 +6,12 @@ const run = JSON.parse(find("run").textContent);
 const chosen = { place: 0, alpha: 2, seed: 0, network: null, epoch: run.epochs.length - 1 };
 let model = savedModel(chosen.epoch), reading = new Reading(model);
 
-/** Return the number in a field; while it has another value than the field accepts, the last one. */
-const numberOf = (field) => Number(field.validity.valid ? (field.defaultValue = field.value) : field.defaultValue);
+/** Return the value of a field; while its number is not valid, the last valid one. */
+function valueOf(field) {
+  if (field.type !== "number") return field.value;
+  if (field.validity.valid) field.defaultValue = field.value;
+  return Number(field.defaultValue);
+}
 
 const last = () => reading.indices.length - 1;
 const at = () => Math.min(chosen.place, last());

@@ -15,7 +15,8 @@ function drawStrip() {
     if (span.textContent !== text) span.textContent = text;
     const marks = { named: text.startsWith("U+"), unknown: !model.index.has(token), ahead: isAhead };
     for (const [mark, isOn] of Object.entries(marks)) span.classList.toggle(mark, isOn);
-    const background = isAhead ? "none" : tint("hot", reading.surprises[t] / MAX_BITS);
+    const share = Math.min(1, reading.surprises[t] / MAX_BITS).toFixed(3); // of the colour that keeps text readable
+    const background = isAhead ? "none" : `rgb(var(--hot) / calc(${share} * var(--most-hot)))`;
     if (span.dataset.background !== background) span.style.backgroundColor = span.dataset.background = background;
   });
 }
@@ -67,7 +68,4 @@ strip.addEventListener("keydown", (event) => {
   event.preventDefault();
   choose(at() + steps[event.key]);
 });
-strip.addEventListener("click", ({ target }) => {
-  const t = [...strip.children].indexOf(target);
-  if (t >= 0) choose(t);
-});
+strip.addEventListener("click", ({ target }) => target !== strip && choose([...strip.children].indexOf(target)));

@@ -4,16 +4,18 @@ const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
 const BY_HEART = 1.03, RISES = 5; // factor by which validations exceed the lowest, and their number, to say so
 const MAX_POINTS = 1000; // of the curve of the training loss
 const NUM_RECALLED = 512; // windows of the recall corpus for validation
-const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1, text: "" };
+const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1 };
 const kernel = bytes(find("kernel").textContent);
 const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
-// experiment: null after a change of its settings. until: the update at which training stops. ready, latest, epochs:
-// messages of the worker, the last two of "progress" and "epoch". losses: [update, loss of each network], for the curves.
+// experiment: null after a change of its settings. isRestored: from a link. until: the update at which training stops.
+// ready, latest, epochs: messages of the worker, the last two of "progress" and "epoch". losses: [update, loss of each
+// network], for the curves.
 const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
 
-/** Return the text that networks train on, its kind and its symbols. */
-function alphabetOf({ text }) {
-  if (text === "recall") return RECALL;
+/** Return the text that networks train on, its kind and its symbols; of the recall corpus, an example. */
+function alphabetOf({ text, delay }) {
+  const fillers = "qrstuvwxyz".repeat(4).slice(0, delay - 2);
+  if (text === "recall") return { ...RECALL, text: `d${fillers} dg${fillers} ` }; // "g" follows
   const { kind, tokens, unk } = run, isOwn = text === "own";
   const characters = isOwn ? NORMALISE.characters(find("own").value) : run.text;
   if (!isOwn && kind === "letters") return { kind, tokens, unk, text: characters };
@@ -34,15 +36,12 @@ function dataOf({ text, delay, batch_size, num_steps }, { tokens, unk, text: cha
 /** Take the settings of an experiment, or others, and remove the networks that were trained. */
 function setUp(experiment, settings = settingsOf(experiment)) {
   training.worker?.terminate();
-  Object.assign(training, { experiment, settings, worker: null, on: false, update: 0, until: 0 });
+  Object.assign(training, { experiment, settings, isRestored: false, worker: null, on: false, update: 0, until: 0 });
   Object.assign(training, { ready: null, latest: null, epochs: [], losses: [], alphabet: null });
   if (chosen.network !== null) showEpoch(run.epochs.length - 1);
   drawSettings();
   drawTraining();
 }
-
-/** Remove the trained networks, and keep the settings. */
-const reset = (experiment = null) => setUp(experiment, training.settings);
 
 function startWorker() {
   const { networks, data } = training.settings, alphabet = training.alphabet = alphabetOf(data);
@@ -50,7 +49,7 @@ function startWorker() {
   const worker = training.worker = new Worker(url), settings = networks.map((network) => ({ sigma: SIGMA, ...supported(network) }));
   worker.onmessage = ({ data: message }) => RECEIVE[message.type](message);
   worker.onerror = ({ message }) => {
-    reset(training.experiment);
+    setUp(training.experiment, training.settings);
     find("trained").textContent = `The training stopped: ${message}.`;
   };
   worker.postMessage({ type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed });
@@ -85,7 +84,9 @@ const RECEIVE = {
     if (training.losses.length > MAX_POINTS) training.losses = training.losses.filter((_, place) => place % 2);
     drawTraining();
     if (reading.isComplete) showTrained(); // a long text may take longer to read than until the next message
-    if (!isFirst || chosen.network === null || isReadable()) return;
+    if (!isFirst || chosen.network === null || training.isRestored) return; // a link's text stays
+    const isRecall = training.settings.data.text === "recall"; // whose text has blocks
+    if (!isRecall && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2) return;
     write(excerpt(0), 0, box.value.length);
     report("An example replaces your text. Ctrl-Z brings it back.");
   },
@@ -100,18 +101,9 @@ const RECEIVE = {
 /** Read the text with the chosen one of the networks that train, if one is chosen. */
 function showTrained() {
   if (chosen.network === null) return;
-  const { settings: { networks }, alphabet, latest } = training;
-  show(new Model({ ...alphabet, ...supported(networks[chosen.network]) }, latest.networks[chosen.network].weights));
+  const network = supported(training.settings.networks[chosen.network]);
+  show(new CELLS[network.cell]({ ...training.alphabet, ...network }, training.latest.networks[chosen.network].weights));
 }
-
-/** Return the text that the shown network was trained on. */
-function trainedText() {
-  if (chosen.network === null) return run.text;
-  const fillers = "qrstuvwxyz".repeat(3).slice(0, training.settings.data.delay - 2);
-  return training.alphabet.text || `d${fillers} dg${fillers} `; // g follows
-}
-
-const isReadable = () => training.alphabet.text && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2;
 
 /** Return whether a network has diverged, or is worse than guessing. */
 function isLost(place) {
@@ -128,7 +120,7 @@ function names() {
   });
   const differs = Object.keys(NETWORK).find((name) => networks[0][name] !== networks.at(-1)[name]);
   if (titles[0] !== titles[1] || !differs) return titles;
-  return titles.map((title, place) => `${title}, ${NETWORK[differs].label.split(",")[0]} ${networks[place][differs]}`);
+  return titles.map((title, place) => `${title}, ${NETWORK[differs].ariaLabel.split(",")[0]} ${networks[place][differs]}`);
 }
 
 function drawTraining() {
@@ -187,13 +179,14 @@ function drawResults() {
 function drawSettings() {
   const { settings: { networks, data }, experiment } = training, isAll = find("all-settings").checked;
   const rowsOf = (fields, groups) => Object.entries(fields).flatMap(([name, field]) => {
-    const isBook = groups.every((group) => group[name] === field.book);
+    const isBook = groups.every((group) => group[name] === valueOf(field));
     if (name === "delay" ? data.text !== "recall" : isBook && !isAll) return [];
     const cells = groups.map((group, place) => {
       const of = groups.length > 1 ? `, network ${place + 1}` : "";
-      return create("td", fieldFor(name, field, group, of), { colSpan: networks.length / groups.length });
+      return create("td", fieldFor(field, group, of), { colSpan: networks.length / groups.length });
     });
-    return create("tr", [create("th", field.label, { scope: "row" }), create("td", TEXTS[field.book] ?? `${field.book}`), ...cells]);
+    const book = field.selectedOptions?.[0].text ?? field.value;
+    return create("tr", [create("th", field.ariaLabel, { scope: "row" }), create("td", book), ...cells]);
   });
   const rows = [...rowsOf(NETWORK, networks), ...rowsOf(DATA, [data])];
   find("settings").replaceChildren(...rows);
@@ -205,15 +198,13 @@ function drawSettings() {
   [...find("experiments").children].forEach((button, place) => (button.ariaPressed = `${run.experiments[place] === experiment}`));
 }
 
-/** Return a field for one setting, which changes it. */
-function fieldFor(name, { label, values, attributes }, group, of) {
-  const isLacking = (value) => !run.text && ["beginning", "whole"].includes(value);
-  const options = values?.map((value) => create("option", TEXTS[value] ?? value, { value, disabled: isLacking(value) }));
-  const field = values ? create("select", options) : create("input", "", { ...attributes, defaultValue: group[name] });
-  Object.assign(field, { value: group[name], ariaLabel: label + of });
+/** Return a copy of a field of page.html that changes a group's setting. */
+function fieldFor(template, group, of) {
+  const field = document.importNode(template, true), { name, ariaLabel } = field;
+  Object.assign(field, { defaultValue: group[name], value: group[name], ariaLabel: ariaLabel + of });
   field.addEventListener("change", () => {
-    group[name] = values ? field.value : numberOf(field);
-    reset();
+    group[name] = valueOf(field);
+    setUp(null, training.settings);
   });
   return field;
 }
@@ -223,14 +214,15 @@ for (const experiment of run.experiments) {
   button.addEventListener("click", () => [setUp(experiment), train()]);
   find("experiments").append(button);
 }
+DATA.text.querySelectorAll(".of-run").forEach((option) => (option.disabled = !run.text));
 find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
-find("reset").addEventListener("click", () => reset(training.experiment));
+find("reset").addEventListener("click", () => setUp(training.experiment, training.settings));
 find("all-settings").addEventListener("input", drawSettings);
 find("compare").addEventListener("input", ({ target }) => {
   const { networks: [first], data } = training.settings;
   setUp(null, { networks: target.checked ? [first, { ...first }] : [first], data });
 });
-find("own").addEventListener("input", () => (training.worker ? reset() : drawTraining()));
+find("own").addEventListener("input", () => (training.worker ? setUp(null, training.settings) : drawTraining()));
 find("reader").addEventListener("input", ({ target }) => {
   if (target.value === "") return showEpoch(run.epochs.length - 1);
   chosen.network = Number(target.value);

@@ -19,11 +19,18 @@
 
 const CELLS = { tanh: 0, relu: 1, gru: 2, lstm: 3 }; // `Cell` of fused.cpp
 const GATES = { rnn: "h", deep_rnn: "h", gru: "rzh", lstm: "ifoc" }; // in the kernel's order, but of the GRU's W_h
-const SLICE = 20; // ms of training between two looks at the messages, or one update
+const SLICE = 20; // ms of training before other messages are received; at least one update
 const EVALUATE_EVERY = 100; // updates, if an epoch has more
 const REPORT_EVERY = 200; // ms
 
-// Windows of a batch are in one Int32Array (B, T + 1): their inputs and, one place later, their targets.
+// A batch is one Int32Array (B, T + 1) of windows: their inputs and, one place later, their targets.
+
+/** Return arrays of one type and length, one after another, in a new array. */
+function joined(arrays) {
+  const [{ constructor, length }] = arrays, all = new constructor(arrays.length * length);
+  arrays.forEach((array, place) => all.set(array, place * length));
+  return all;
+}
 
 /** Return the windows of a text: one starts at each token, like those of `TimeMachine`. */
 function textWindows({ indices, V, num_steps: T, batch_size, num_train, num_val }, random) {
@@ -32,19 +39,16 @@ function textWindows({ indices, V, num_steps: T, batch_size, num_train, num_val 
     ? [{ first: 0, count: borders[0] - T }, { first: borders[0], count: borders[1] - borders[0] - T }]
     : [{ first: 0, count: num_train }, { first: num_train, count: num_val }];
   if (Math.min(train.count, val.count) < 1 || val.first + val.count + T > N) throw new Error("the text is too short");
-  const windowsAt = (starts) => {
-    const windows = new Int32Array(starts.length * (T + 1));
-    starts.forEach((start, b) => windows.set(indices.subarray(start, start + T + 1), b * (T + 1)));
-    return windows;
-  };
-  const startsOf = ({ first, count }) => Int32Array.from({ length: count }, (_, place) => first + place);
+  const startsOf = ({ first, count }) => Array.from({ length: count }, (_, place) => first + place);
   function* batchesOf(starts, size) {
-    for (let first = 0; first < starts.length; first += size) yield windowsAt(starts.subarray(first, first + size));
+    for (let place = 0; place < starts.length; place += size) {
+      yield joined(starts.slice(place, place + size).map((start) => indices.subarray(start, start + T + 1)));
+    }
   }
   function* shuffled() {
-    for (const order = startsOf(train); ; ) {
-      shuffle(order, random);
-      yield* batchesOf(order, batch_size);
+    for (const starts = startsOf(train); ; ) {
+      shuffle(starts, random);
+      yield* batchesOf(starts, batch_size);
     }
   }
   const updatesPerEpoch = Math.ceil(train.count / batch_size);
@@ -58,107 +62,92 @@ const RECALLED = 16, FILLERS = 10, SPACE = 26; // a to p, q to z, and the space 
 function recallWindows({ delay, batch_size, num_val }, random) {
   const T = 2 * delay + 1; // so that each window has a whole block
   const below = (n) => Math.floor(random() * n);
-  const draw = (B) => {
-    const windows = new Int32Array(B * (T + 1));
-    for (let b = 0; b < B; b++) {
-      const text = [];
-      for (let block = 0; block < 3; block++) {
-        const letter = below(RECALLED), fillers = Array.from({ length: delay - 2 }, () => RECALLED + below(FILLERS));
-        text.push(letter, ...fillers, SPACE, letter);
-      }
-      const start = below(delay + 1);
-      windows.set(text.slice(start, start + T + 1), b * (T + 1));
-    }
-    return windows;
+  const drawBlock = () => {
+    const letter = below(RECALLED), fillers = Array.from({ length: delay - 2 }, () => RECALLED + below(FILLERS));
+    return [letter, ...fillers, SPACE, letter];
   };
+  const drawWindow = () => {
+    const blocks = [...drawBlock(), ...drawBlock(), ...drawBlock()], start = below(delay + 1);
+    return Int32Array.from(blocks.slice(start, start + T + 1));
+  };
+  const draw = (B) => joined(Array.from({ length: B }, drawWindow));
   const val = draw(num_val);
   function* drawn() {
     for (;;) yield draw(batch_size);
   }
-  const common = { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY };
-  return { ...common, train: drawn(), validate: () => [val], remembersFrom: delay - 1 };
+  // The inputs from `delay` on are as many as a block has, so one of them is a space, and the letter was `delay` before.
+  return { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY, train: drawn(), validate: () => [val], recallFrom: delay };
 }
 
+// Each network has an instance of the kernel, whose memory is an arena: first the weights, from `address` on,
+// and after them the room for a batch, which `reserve` lays out again for each batch. When the memory has to grow for
+// that, `memory.buffer` becomes another object and views of the former one become empty: so no view is kept.
 class Network {
   /** `settings`: see above. New weights are drawn in the order of `named_parameters` in Python. */
-  constructor(module, settings, { V, T, remembersFrom }, seed) {
-    const { cell, activation, layers = 1, hiddens: H, sigma, sigma_xh, sigma_hh } = settings;
+  constructor(module, settings, windows, seed) {
+    const { cell, activation, layers = 1, hiddens: H, sigma, sigma_xh, sigma_hh } = settings, { V, T } = windows;
     this.kernel = new WebAssembly.Instance(module).exports;
     this.address = this.kernel.setup(CELLS[activation ?? cell], layers, T, V, H);
     this.count = this.kernel.count();
     this.parameters = parametersOf(cell, layers, V, H);
-    Object.assign(this, { settings, T, remembersFrom, diverged: false, sinceReport: [], sinceEpoch: [] });
-    const draw = normal(uniform(seed)), weights = this.weights();
-    for (const { name, at, rows, columns, stride } of this.parameters) {
-      if (/b_\w$/.test(name)) continue;
-      const own = /^(rnns\.0\.)?W_x/.test(name) ? sigma_xh : /W_h[^q]$/.test(name) ? sigma_hh : null;
-      const scale = own ?? sigma;
-      for (let i = 0; i < rows; i++) for (let j = 0; j < columns; j++) weights[at + i * stride + j] = scale * draw();
+    Object.assign(this, { settings, windows, diverged: false, sinceReport: [], sinceEpoch: [] });
+    const draw = normal(uniform(seed));
+    for (const parameter of this.parameters) {
+      if (/b_\w$/.test(parameter.name)) continue; // biases start at 0
+      const isInput = /^(rnns\.0\.)?W_x/.test(parameter.name), isRecurrent = /W_h[^q]$/.test(parameter.name);
+      const scale = (isInput ? sigma_xh : isRecurrent ? sigma_hh : null) ?? sigma;
+      for (const row of this.rowsOf(parameter)) row.forEach((_, j) => (row[j] = scale * draw()));
     }
   }
 
-  weights() { // a view, invalid when the kernel's memory grows
-    return new Float32Array(this.kernel.memory.buffer, this.address, this.count);
+  /** Return the rows of a parameter: views. */
+  rowsOf({ at, rows, columns, stride }) {
+    const weights = new Float32Array(this.kernel.memory.buffer, this.address, this.count);
+    return Array.from({ length: rows }, (_, i) => weights.subarray(at + i * stride, at + i * stride + columns));
   }
 
-  /** Return copies of the weights by their names in Python, without the prefix `rnn.`. */
-  named() {
-    const weights = this.weights(), named = {};
-    for (const { name, at, rows, columns, stride } of this.parameters) {
-      named[name] = new Float32Array(rows * columns);
-      for (let i = 0; i < rows; i++) {
-        named[name].set(weights.subarray(at + i * stride, at + i * stride + columns), i * columns);
-      }
-    }
-    return named;
-  }
-
-  /** Return the number of windows, which are given to the kernel. */
-  read(windows) {
-    const B = windows.length / (this.T + 1), address = this.kernel.reserve(B);
-    new Int32Array(this.kernel.memory.buffer, address, windows.length).set(windows);
+  /** Copy a batch to the kernel. Return its number of windows. */
+  read(batch) {
+    const B = batch.length / (this.windows.T + 1), address = this.kernel.reserve(B);
+    new Int32Array(this.kernel.memory.buffer, address, batch.length).set(batch);
     return B;
   }
 
   /** Update the weights, unless the network has diverged: then it keeps the last finite ones. */
-  update(windows) {
+  update(batch) {
     if (this.diverged) return;
     const { lr, input_lr_factor, gradient_clip_val, optimizer } = this.settings;
-    const B = this.read(windows), loss = this.kernel.loss(1);
+    const B = this.read(batch), loss = this.kernel.loss(1);
     const norm = this.kernel.update(lr, lr * input_lr_factor, gradient_clip_val, optimizer === "adamw" ? 1 : 0);
     this.diverged = !Number.isFinite(loss) || !Number.isFinite(norm);
     this.sinceReport.push([loss, B]);
     this.sinceEpoch.push([loss, B]);
   }
 
+  /** Return the mean loss since the last report, and copies of the weights by their names in Python without `rnn.`. */
   report() {
     const loss = mean(this.sinceReport);
     this.sinceReport = [];
-    return { loss, diverged: this.diverged, weights: this.named() };
+    const weights = this.parameters.map((parameter) => [parameter.name, joined(this.rowsOf(parameter))]);
+    return { loss, diverged: this.diverged, weights: Object.fromEntries(weights) };
   }
 
   /** Return the perplexities and, in the recall corpus, the share of recalled letters. */
-  evaluate(validate) {
-    const train = mean(this.sinceEpoch), losses = [];
-    let recalled = 0, targets = 0;
-    for (const windows of validate()) {
-      const B = this.read(windows);
+  evaluate() {
+    const train = mean(this.sinceEpoch), losses = [], shares = [], { validate, recallFrom } = this.windows;
+    for (const batch of validate()) {
+      const B = this.read(batch);
       losses.push([this.kernel.loss(0), B]);
-      if (this.remembersFrom === undefined) continue;
-      recalled += this.kernel.recalled(SPACE, this.remembersFrom);
-      windows.forEach((index, place) => {
-        const t = place % (this.T + 1);
-        if (index === SPACE && t >= this.remembersFrom && t < this.T) targets++;
-      });
+      if (recallFrom) shares.push([this.kernel.recalled(SPACE, recallFrom) / B, B]);
     }
     this.sinceEpoch = [];
-    return { train: Math.exp(train), val: Math.exp(mean(losses)), recall: targets ? recalled / targets : null };
+    return { train: Math.exp(train), val: Math.exp(mean(losses)), recall: recallFrom ? mean(shares) : null };
   }
 }
 
-/** Return the mean of [loss, B] over all windows: the last batch of an epoch may be smaller. */
-function mean(losses) {
-  return losses.reduce((sum, [loss, B]) => sum + loss * B, 0) / losses.reduce((sum, [, B]) => sum + B, 0);
+/** Return the mean over windows of pairs, a mean over B windows and B: the last batch of an epoch may be smaller. */
+function mean(pairs) {
+  return pairs.reduce((sum, [value, B]) => sum + value * B, 0) / pairs.reduce((sum, [, B]) => sum + B, 0);
 }
 
 /**
@@ -187,7 +176,8 @@ function parametersOf(cell, layers, V, H) {
 let training = null; // see `start`
 let until = 0; // the update at which training stops
 let isOn = false; // whether a slice of training is scheduled
-// A message of its own schedules the next slice, after the messages that have arrived: setTimeout would wait 4 ms.
+// A worker receives messages only between two tasks, so training is cut into slices, and the message of a channel starts
+// the next one after "pause" and others that have arrived. setTimeout would do the same, but wait for 4 ms each time.
 const slices = new MessageChannel();
 slices.port1.onmessage = trainSlice;
 
@@ -195,20 +185,20 @@ function start({ wasm, networks, data, seed }) {
   const windows = { text: textWindows, recall: recallWindows }[data.type](data, uniform(seed));
   const module = new WebAssembly.Module(wasm);
   const all = networks.map((settings) => new Network(module, settings, windows, ~seed)); // ~seed: other random numbers
-  training = { networks: all, data: windows, update: 0, seconds: 0, chars: 0, reportDue: 0 };
+  training = { networks: all, windows, update: 0, seconds: 0, chars: 0, reportDue: 0 };
   postMessage({ type: "ready", parameters: all.map(({ count }) => count), updatesPerEpoch: windows.updatesPerEpoch });
 }
 
 /** Update each network with the next windows, and evaluate it at the end of an epoch. */
 function update() {
-  const { networks, data } = training, windows = data.train.next().value;
+  const { networks, windows } = training, batch = windows.train.next().value;
   for (const network of networks) {
-    network.update(windows);
-    if (!network.diverged) training.chars += windows.length - windows.length / (data.T + 1);
+    network.update(batch);
+    if (!network.diverged) training.chars += (batch.length * windows.T) / (windows.T + 1);
   }
   training.update++;
-  if (training.update % Math.min(data.updatesPerEpoch, EVALUATE_EVERY)) return;
-  const results = networks.map((network) => network.evaluate(data.validate));
+  if (training.update % Math.min(windows.updatesPerEpoch, EVALUATE_EVERY)) return;
+  const results = networks.map((network) => network.evaluate());
   postMessage({ type: "epoch", update: training.update, networks: results });
 }
 
