@@ -53,7 +53,7 @@ def test_commands_compose(page: "Page") -> None:
 
 @pytest.mark.slow
 def test_commands_give_the_numbers_of_the_page(page: "Page", tmp_path: Path, novels: Path, program: Program) -> None:
-    """Validation perplexities differ between kernels and machines: at a learning rate of 5 by some per cent."""
+    """Validation perplexities differ between kernels and machines: at a learning rate of 10 by some per cent."""
     wrong = []
     for number, commands in enumerate(page.evaluate(COMMANDS, EXPERIMENTS)):
         for place, command in enumerate(commands):
