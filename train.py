@@ -54,7 +54,7 @@ def main(cfg: DictConfig) -> float:
         measure_results(run, trainer, trainer.callback_metrics | end, measures)  # summary.json
         lines = write_artifacts(run, trainer)  # perplexity.png, model.safetensors, sample.txt, page.html, W&B's summary
         print_results(run, lines)
-    return run.objective
+    return run.objective  # raises the message of a single run that diverged
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The valid values of settings, and the checks that raise a SettingError for any other.
 
 conf/ has the defaults and a comment for each. `RNNLMScratch`, `TimeMachine`, evaluate.py and generate.py check their
-arguments with the tables below; Lightning's Trainer checks its own.
+arguments with the tables below. `TRAINER` has the numbers that Lightning's Trainer does not check itself.
 """
 
 import re
@@ -101,7 +101,7 @@ REGULARIZED: dict[str, Valid] = {
     "output_dropout": FRACTION,
 }
 TAUGHT: dict[str, Valid] = {"teacher": Number(0, 100)}
-# Numbers that Lightning's Trainer does not check: some of these would train something else.
+# Without a check, some of these would train something else.
 TRAINER: dict[str, Valid] = {
     "max_epochs": Number(-1, MAX_COUNT, whole=True),
     "max_steps": Number(-1, MAX_COUNT, whole=True),

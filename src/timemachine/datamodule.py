@@ -102,10 +102,8 @@ class TimeMachine(LightningDataModule):
             self.generator.manual_seed(self.seed)
         of_splits = {"train": "overfit_batches", "val": "overfit_batches", "test": "limit_test_batches"}
         for split, name in of_splits.items():
-            fraction, num_batches = (
-                getattr(self.trainer, name, 0),
-                -(-len(self.splits[split].starts) // self.batch_size),
-            )
+            fraction = getattr(self.trainer, name, 0)
+            num_batches = -(-len(self.splits[split].starts) // self.batch_size)
             if isinstance(fraction, float) and fraction and num_batches:
                 rule = f"selects no batch of {split}, which has {num_batches}"
                 require(fraction * num_batches >= 1, f"trainer.{name}", fraction, rule, 1)

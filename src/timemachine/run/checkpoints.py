@@ -63,6 +63,8 @@ class ExactResume(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Convert the model before Lightning restores its weights, let each epoch end once, and restore the states."""
+        if stage != "fit":  # the test of a model that this Trainer has just trained
+            return
         # Lightning converts it afterwards, so that 64-bit weights would pass through a 32-bit model.
         trainer.precision_plugin.convert_module(pl_module)
         setup_data = trainer.fit_loop.setup_data
