@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Tokens, check_data, format_value, require
+from timemachine.config import Tokens, check_data_arguments, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, corpus_of, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -69,7 +69,7 @@ class TimeMachine(LightningDataModule):
         corpus = [str(name) for name in names] if isinstance(corpus, list) else str(corpus)
         # Not for loggers here: Lightning rejects a model and data that both have a `vocab_size`. See `setup`.
         self.save_hyperparameters(ignore="text", logger=False)
-        check_data(self.hparams)
+        check_data_arguments(self.hparams)
         self.batch_size, self.num_steps, self.start, self.seed = batch_size, num_steps, start, seed
         found = given if isinstance(given, Corpus) else find_corpus(corpus, search_dirs, Tokens(tokens))
         num_chars = len(found.characters)

@@ -217,8 +217,10 @@ def newest_run(is_open: bool = False) -> Path | None:
     # By the time of the last write: a run that was resumed is newer than its folder's name says.
     summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in (path.parent for path in summaries):
-        is_resumable = (folder / "checkpoints").exists()
-        if (is_resumable and not _has_ended(folder)) if is_open else (is_resumable or (folder / EXPORT).exists()):
+        has_checkpoint = (folder / LAST).exists()
+        if is_open and has_checkpoint and not _has_ended(folder):
+            return folder
+        if not is_open and (has_checkpoint or (folder / EXPORT).exists()):
             return folder
     return None
 

@@ -105,7 +105,7 @@ def run_header(model: Any, data: Any) -> str:
         lines += [lost_letters_warning(text)]
         if text.left_out > MIN_REPORTED_BYTES:
             lines += [f"text          without {text.left_out:,} bytes of headers and footers of Project Gutenberg"]
-    if getattr(model, "lacks_kernel", bool)():
+    if hasattr(model, "lacks_kernel") and model.lacks_kernel():
         lines += [f"kernel        {NOT_COMPILED}"]
     return "\n".join(filter(None, lines))
 

@@ -190,9 +190,9 @@ def metric_of(summary: Mapping[str, Any]) -> str:
 
 def objective(summary: Mapping[str, Any]) -> float:
     """Return the final value of `optimized_metric`, inf unless the run has completed: a search would stop at NaN."""
-    value = (
-        float(summary["metrics"].get(metric_of(summary), math.inf)) if summary["status"] == "completed" else math.inf
-    )
+    if summary["status"] != "completed":
+        return math.inf
+    value = float(summary["metrics"].get(metric_of(summary), math.inf))
     return math.inf if math.isnan(value) else value
 
 
