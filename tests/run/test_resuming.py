@@ -18,7 +18,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.support.jobs import change_summary
-from tests.support.runs import InterruptAt, Interruption, fit, rows, what_is_left
+from tests.support.runs import InterruptAt, Interruption, fit, rows, tables_and_weights
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
@@ -55,7 +55,7 @@ def interrupt_at(steps: list[int], whole: Path, folder: Path, **chosen: Any) -> 
         with pytest.raises(Interruption):
             train(folder, InterruptAt(step), **chosen)
     train(folder, **chosen)
-    assert what_is_left(folder) == what_is_left(whole)
+    assert tables_and_weights(folder) == tables_and_weights(whole)
     assert (folder / EPOCH_WEIGHTS).read_bytes() == (whole / EPOCH_WEIGHTS).read_bytes()
 
 
@@ -100,7 +100,7 @@ def test_killed_while_a_file_is_written(every: int, uninterrupted: Path, tmp_pat
         if not is_killed_at(number, folder):
             break
         train(folder)
-        assert what_is_left(folder) == what_is_left(uninterrupted), f"killed at call {number}"
+        assert tables_and_weights(folder) == tables_and_weights(uninterrupted), f"killed at call {number}"
     assert number > 20
 
 
@@ -137,7 +137,7 @@ def test_global_random_numbers(step: int, tmp_path: Path) -> None:
         with pytest.raises(Interruption) if interruptions else nullcontext():
             train(tmp_path / name, Draws(), *interruptions, kind_of_data=Shuffled)
     train(tmp_path / "interrupted", Draws(), kind_of_data=Shuffled)
-    assert what_is_left(tmp_path / "interrupted") == what_is_left(tmp_path / "whole")
+    assert tables_and_weights(tmp_path / "interrupted") == tables_and_weights(tmp_path / "whole")
 
 
 def test_torn_row_in_moved_folder(uninterrupted: Path, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_torn_row_in_moved_folder(uninterrupted: Path, tmp_path: Path) -> None:
             file.write("3,1")  # the start of 3,10,…
     (tmp_path / "here").rename(tmp_path / "there")
     train(tmp_path / "there")
-    assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
+    assert tables_and_weights(tmp_path / "there") == tables_and_weights(uninterrupted)
 
 
 class Rises(RNNLMScratch):
