@@ -219,7 +219,7 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
     for name, done in (("max_epochs", epoch), ("max_steps", int(checkpoint["global_step"]))):
         limit = run.settings["trainer"].get(name)
         if limit is not None and -1 < limit < done:
-            raise SettingError(f"trainer.{name}={limit}: the run in {folder} has done {done}; use a larger number")
+            raise SettingError(f"trainer.{name}={limit}: the run in {folder} has done {done}; use {done} or more")
     if run.prints:
         is_whole = loops["epoch_loop.batch_progress"]["is_last_batch"]
         cut = "" if is_whole else ", which a limit had cut short: the run will not equal an uninterrupted one"
