@@ -25,6 +25,7 @@ from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EPOCH_WEIGHTS
+from timemachine.run.checkpoints import AtomicCheckpointIO
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
 
@@ -242,6 +243,19 @@ def test_checkpoints_elsewhere(tmp_path: Path) -> None:
     own = ModelCheckpoint(tmp_path / "own", monitor="train/perplexity", filename="{epoch}")
     train(tmp_path / "run", own, max_epochs=4)
     assert [path.name for path in (tmp_path / "own").iterdir()] == [Path(own.best_model_path).name]
+
+
+def test_only_its_own_checkpoints_are_removed(tmp_path: Path) -> None:
+    """By the plugin, also in a run without `ExactResume`, which replaces the paths that a checkpoint names."""
+    plugin, victim = AtomicCheckpointIO(tmp_path / "checkpoints"), tmp_path / "victim"
+    for path in (tmp_path / "checkpoints/best.ckpt", tmp_path / "own/last.ckpt"):
+        plugin.save_checkpoint({}, path)
+        plugin.remove_checkpoint(path)
+        assert not path.exists()
+    victim.mkdir()
+    for foreign in (str(victim), f"local://{victim}", str(tmp_path / "checkpoints/../victim")):
+        plugin.remove_checkpoint(foreign)
+        assert victim.exists()
 
 
 def test_paths_of_a_checkpoint_are_not_followed(uninterrupted: Path, tmp_path: Path) -> None:
