@@ -5,7 +5,7 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from timemachine.config import GENERATE, MAX_CHARACTERS, check, require
+from timemachine.config import GENERATE, MAX_GENERATED, check, require
 from timemachine.run.program import class_of, exit_on_setting_errors, find_runs
 
 
@@ -19,8 +19,8 @@ def main(cfg: DictConfig) -> None:
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
     check(settings, GENERATE)
     num_preds, num_samples, alpha = settings["num_preds"], settings["num_samples"], settings["alpha"]
-    rule = f"exceeds {MAX_CHARACTERS:,} characters in total with num_samples={num_samples}"
-    require(num_preds * num_samples <= MAX_CHARACTERS, "num_preds", num_preds, rule)
+    rule = f"exceeds {MAX_GENERATED:,} characters in total with num_samples={num_samples}"
+    require(num_preds * num_samples <= MAX_GENERATED, "num_preds", num_preds, rule)
     if settings["temperature"] is not None:
         require(alpha is None, "temperature", settings["temperature"], f"is 1/alpha, and alpha={alpha} is set")
         alpha = 1 / settings["temperature"]

@@ -23,7 +23,7 @@ def main(cfg: DictConfig) -> float:
         import lightning.pytorch as L
         from lightning.pytorch.utilities.model_helpers import is_overridden
 
-        from timemachine.exercises import probes
+        from timemachine.exercises.probes import load_probes
         from timemachine.run.artifacts import write_artifacts
         from timemachine.run.checkpoints import RunStart, last_checkpoint
         from timemachine.run.console import silence
@@ -37,9 +37,9 @@ def main(cfg: DictConfig) -> float:
         vocab_size = {"vocab_size": len(data.vocab)} if hasattr(data, "vocab") else {}  # your own data may have none
         model = instantiate(cfg.model, **vocab_size, _convert_="all")
         checkpoint = last_checkpoint(run, data)  # to resume from; None for a new run
-        measures = probes.load(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
+        probes = load_probes(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
         callbacks = [instantiate(entry) for entry in (cfg.get("callbacks") or {}).values() if entry]
-        callbacks += [probe.callback() for probe in measures.values() if hasattr(probe, "callback")]
+        callbacks += [probe.callback() for probe in probes.values() if hasattr(probe, "callback")]
         callbacks += [RunStart(run)]  # writes summary.json when the training starts
         loggers = [instantiate(entry) for entry in (cfg.get("logger") or {}).values() if entry]
         trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
@@ -48,13 +48,13 @@ def main(cfg: DictConfig) -> float:
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        end = trainer.callback_metrics | {"epoch": trainer.current_epoch, "step": trainer.global_step}  # a test resets
+        trained = trainer.callback_metrics | {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if is_overridden("test_step", model):
-            trainer.test(model, data, verbose=False)
-        measure_results(run, trainer, trainer.callback_metrics | end, measures)  # summary.json
+            trainer.test(model, data, verbose=False)  # resets what `trained` keeps
+        measure_results(run, trainer, trainer.callback_metrics | trained, probes)  # summary.json
         lines = write_artifacts(run, trainer)  # perplexity.png, model.safetensors, sample.txt, page.html, W&B's summary
         print_results(run, lines)
-    return run.objective
+    return run.objective  # raises the message of a single run that diverged
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ NAMES = (".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for pat
 MODULES = {name.removesuffix(".__init__"): path for name, path in zip(NAMES, FILES, strict=True)}
 
 
-def room(path: Path) -> str:
+def relative(path: Path) -> str:
     """Return the path relative to the package."""
     return path.relative_to(SOURCE).as_posix()
 
@@ -53,7 +53,7 @@ def test_imports_of_the_lesson(module: str) -> None:
             is_ours = library == "timemachine"
             is_allowed = parts[0] in below | {"texts"} if is_ours else library in LIBRARIES_OF_THE_LESSON
             is_allowed |= library in sys.stdlib_module_names or name == "pooch"  # downloads
-            assert is_allowed, f"{room(path)} imports {name}"
+            assert is_allowed, f"{relative(path)} imports {name}"
 
 
 def test_no_import_cycles() -> None:
@@ -66,7 +66,7 @@ def test_no_import_cycles() -> None:
 
 
 def test_who_imports_hydra() -> None:
-    found = {room(path) for path in FILES if any(name.split(".")[0] in HYDRA for name in imports(path))}
+    found = {relative(path) for path in FILES if any(name.split(".")[0] in HYDRA for name in imports(path))}
     assert found == IMPORT_HYDRA
 
 
@@ -78,7 +78,7 @@ def test_no_private_name_is_imported() -> None:
 @pytest.mark.slow
 def test_what_training_executes(program: Program) -> None:
     """Its lines, and the functions in src/timemachine/README.md, in the order of their first calls."""
-    printed = program("-m", "tests.reader", PYTHONPATH=str(REPOSITORY)).stdout
+    printed = program("-m", "tests.executed", PYTHONPATH=str(REPOSITORY)).stdout
     counted = re.search(r"(\d+)  lines in (\d+) files", printed)
     assert counted, printed
     assert int(counted[1]) <= 4_350 and int(counted[2]) <= 35

@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.processes import Running, running
 from tests.support.programs import TINY, Done, Program, assert_succeeded, call_program
-from tests.support.runs import epochs, summary, what_is_left
+from tests.support.runs import epochs, summary, tables_and_weights
 from timemachine.page.epochs import EPOCH_WEIGHTS
 from timemachine.run.jobs import read_job
 from timemachine.run.record import is_running
@@ -34,7 +34,7 @@ if KILLS > 2:
 
 def results(folder: Path) -> dict[str, Any]:
     """Return the results of each run below a folder."""
-    return {table.parent.name: what_is_left(table.parent) for table in folder.rglob("metrics.csv")}
+    return {table.parent.name: tables_and_weights(table.parent) for table in folder.rglob("metrics.csv")}
 
 
 def two_more_epochs(run: Running, folder: Path) -> None:
@@ -61,7 +61,7 @@ def assert_same_end(started: Callable[..., Done], folder: Path, *typed: str) -> 
     assert_succeeded(started("train.py", "resume=the run", "logger=csv", *of_the_machine, total))
     (folder / "the run").rename(folder / "interrupted")
     assert_succeeded(started("train.py", *typed, total))
-    assert what_is_left(folder / "interrupted") == what_is_left(folder / "the run")
+    assert tables_and_weights(folder / "interrupted") == tables_and_weights(folder / "the run")
     kept, whole = (folder / name / EPOCH_WEIGHTS for name in ("interrupted", "the run"))
     assert kept.read_bytes() == whole.read_bytes()
 

@@ -234,4 +234,4 @@ def test_training_is_reproducible(sample: Corpus, tmp_path: Path) -> None:
     for name in ("once", "again"):
         torch.manual_seed(0)
         runs.fit(tmp_path / name, FusedRNNLM(28), TimeMachine(corpus=sample), max_epochs=3)
-    assert runs.what_is_left(tmp_path / "once") == runs.what_is_left(tmp_path / "again")
+    assert runs.tables_and_weights(tmp_path / "once") == runs.tables_and_weights(tmp_path / "again")

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from tests.support.programs import Done, assert_succeeded, call_program, with_callback
-from tests.support.runs import rows, summary, what_is_left
+from tests.support.runs import rows, summary, tables_and_weights
 from timemachine.config import REPOSITORY, Tokens, windows_of
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
@@ -250,7 +250,7 @@ def check_resumes(typed: str, whole: Path) -> None:
         assert run(folder, typed).returncode == 130
     again = call_program("train.py", f"resume={folder}", *of_the_machine(typed))
     assert again.returncode == 0, again.stderr
-    assert what_is_left(folder) == what_is_left(whole)
+    assert tables_and_weights(folder) == tables_and_weights(whole)
 
 
 RESUMED_IN_MAKE_TEST = {
@@ -286,7 +286,7 @@ def test_a_setting(row: Row, is_resumed: bool, tmp_path: Path, num_optimizer_ste
     assert done.returncode == 0, done.stderr
     check_numbers(folder, num_optimizer_steps[0])
     if (folder / "steps.csv").exists():
-        assert (what_is_left(folder) != what_is_left(plain_run)) == row.has_effect
+        assert (tables_and_weights(folder) != tables_and_weights(plain_run)) == row.has_effect
     if is_resumed:
         check_resumes(row.typed, folder)
 
@@ -294,8 +294,8 @@ def test_a_setting(row: Row, is_resumed: bool, tmp_path: Path, num_optimizer_ste
 def test_resuming_a_finished_run(tmp_path: Path) -> None:
     """The run is tested again and gives the same numbers."""
     assert run(tmp_path / "run", "trainer.max_steps=8").returncode == 0
-    left, before = what_is_left(tmp_path / "run"), summary(tmp_path / "run")
+    left, before = tables_and_weights(tmp_path / "run"), summary(tmp_path / "run")
     assert_succeeded(call_program("train.py", f"resume={tmp_path / 'run'}", "logger=csv"))
     after = summary(tmp_path / "run")
-    assert what_is_left(tmp_path / "run") == left
+    assert tables_and_weights(tmp_path / "run") == left
     assert (after["metrics"], after["kernel"]) == (before["metrics"], before["kernel"])

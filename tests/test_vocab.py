@@ -10,7 +10,7 @@ from tests.support.texts import read
 from timemachine import bpe
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
-from timemachine.vocab import MAX_SYMBOLS, UNKNOWN, Vocab
+from timemachine.vocab import MAX_VOCABULARY, UNKNOWN, Vocab
 
 UNICODE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r")).map(
     lambda text: unicodedata.normalize("NFC", text)
@@ -51,7 +51,7 @@ def test_byte_pairs() -> None:
     assert vocab.to_tokens(vocab[["e", "en"]]) == ["e", "en"]
 
 
-@pytest.mark.parametrize("size", [256, 257, 32_769, MAX_SYMBOLS])
+@pytest.mark.parametrize("size", [256, 257, 32_769, MAX_VOCABULARY])
 def test_large_vocabularies(size: int) -> None:
     """The sizes are at the limits of the integer types of indices."""
     text = "".join(map(chr, range(0x10000, 0x10000 + size - 1)))  # and <unk>
@@ -60,10 +60,10 @@ def test_large_vocabularies(size: int) -> None:
 
 
 def test_min_count_and_the_largest_vocabulary() -> None:
-    often, rare = (map(chr, range(first, first + MAX_SYMBOLS // 2)) for first in (0x10000, 0x20000))
+    often, rare = (map(chr, range(first, first + MAX_VOCABULARY // 2)) for first in (0x10000, 0x20000))
     text = 5 * "".join(often) + 2 * "".join(rare)
-    assert len(Vocab.of(text, Tokens.characters, 3)) == MAX_SYMBOLS // 2 + 1
-    assert len(Vocab.of(text[:-1], Tokens.characters, 2)) == MAX_SYMBOLS
+    assert len(Vocab.of(text, Tokens.characters, 3)) == MAX_VOCABULARY // 2 + 1
+    assert len(Vocab.of(text[:-1], Tokens.characters, 2)) == MAX_VOCABULARY
     for count, characters in ((1, text), (4, "abcabab")):  # too many symbols, and none
         with pytest.raises(SettingError, match=rf"^data\.min_count={count}: [^\n]*$"):
             Vocab.of(characters, Tokens.characters, count)

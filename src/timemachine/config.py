@@ -1,7 +1,7 @@
 """The valid values of settings, and the checks that raise a SettingError for any other.
 
 conf/ has the defaults and a comment for each. `RNNLMScratch`, `TimeMachine`, evaluate.py and generate.py check their
-arguments with the tables below; Lightning's Trainer checks its own.
+arguments with the tables below. `TRAINER` has the numbers that Lightning's Trainer does not check itself.
 """
 
 import re
@@ -22,7 +22,7 @@ PREFIX = "it has"  # to continue, as in the book
 MAX_FLOAT32 = 3e38  # bound of numbers that are converted to float32
 MAX_COUNT = 2**31 - 1
 MAX_HIDDENS = 8_192  # hidden units; the states of one batch then take a gigabyte
-MAX_CHARACTERS = 10_000_000  # of all continuations together
+MAX_GENERATED = 10_000_000  # characters of all continuations together
 
 
 class Tokens(StrEnum):
@@ -101,7 +101,7 @@ REGULARIZED: dict[str, Valid] = {
     "output_dropout": FRACTION,
 }
 TAUGHT: dict[str, Valid] = {"teacher": Number(0, 100)}
-# Numbers that Lightning's Trainer does not check: some of these would train something else.
+# Without a check, some of these would train something else.
 TRAINER: dict[str, Valid] = {
     "max_epochs": Number(-1, MAX_COUNT, whole=True),
     "max_steps": Number(-1, MAX_COUNT, whole=True),
@@ -148,7 +148,7 @@ def _checked(setting: str, value: Any, kind: Valid) -> Any:
     return value if type(value) in (int, float) else int(value) if kind.whole else float(value)
 
 
-def check_model(arguments: MutableMapping[str, Any]) -> None:
+def check_model_arguments(arguments: MutableMapping[str, Any]) -> None:
     """Check the arguments of `RNNLMScratch`, as `check` does, and those that depend on each other."""
     check(arguments, MODEL, "model.")
     factor, rate = arguments["input_lr_factor"], arguments["lr"]
@@ -166,7 +166,7 @@ def check_model(arguments: MutableMapping[str, Any]) -> None:
         require(is_valid, "model.tie_weights", True, rule, instead)
 
 
-def check_data(arguments: MutableMapping[str, Any]) -> None:
+def check_data_arguments(arguments: MutableMapping[str, Any]) -> None:
     """Check the arguments of `TimeMachine`, as `check` does, and those that depend on each other."""
     check(arguments, DATA, "data.")
     tokens, num_train, num_val = arguments["tokens"], arguments["num_train"], arguments["num_val"]

@@ -12,7 +12,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import Generator, Tensor
 
-from timemachine.config import Tokens, check_data, format_value, require
+from timemachine.config import Tokens, check_data_arguments, format_value, require
 from timemachine.corpus import DEFAULT, Corpus, corpus_of, find_corpus
 from timemachine.errors import SettingError
 from timemachine.vocab import Vocab
@@ -69,7 +69,7 @@ class TimeMachine(LightningDataModule):
         corpus = [str(name) for name in names] if isinstance(corpus, list) else str(corpus)
         # Not for loggers here: Lightning rejects a model and data that both have a `vocab_size`. See `setup`.
         self.save_hyperparameters(ignore="text", logger=False)
-        check_data(self.hparams)
+        check_data_arguments(self.hparams)
         self.batch_size, self.num_steps, self.start, self.seed = batch_size, num_steps, start, seed
         found = given if isinstance(given, Corpus) else find_corpus(corpus, search_dirs, Tokens(tokens))
         num_chars = len(found.characters)
@@ -102,10 +102,8 @@ class TimeMachine(LightningDataModule):
             self.generator.manual_seed(self.seed)
         of_splits = {"train": "overfit_batches", "val": "overfit_batches", "test": "limit_test_batches"}
         for split, name in of_splits.items():
-            fraction, num_batches = (
-                getattr(self.trainer, name, 0),
-                -(-len(self.splits[split].starts) // self.batch_size),
-            )
+            fraction = getattr(self.trainer, name, 0)
+            num_batches = -(-len(self.splits[split].starts) // self.batch_size)
             if isinstance(fraction, float) and fraction and num_batches:
                 rule = f"selects no batch of {split}, which has {num_batches}"
                 require(fraction * num_batches >= 1, f"trainer.{name}", fraction, rule, 1)
@@ -114,14 +112,14 @@ class TimeMachine(LightningDataModule):
                 logger.log_hyperparams({"data": dict(self.hparams)})
 
     def train_dataloader(self) -> Any:
-        """Return the batches of the training windows, shuffled every epoch; see `order`.
+        """Return the batches of the training windows, shuffled every epoch; see `shuffler`.
 
         A model may provide its own loader through `train_windows(data)`: `RegularizedRNNLM`.
         """
         train_windows = getattr(getattr(self.trainer, "lightning_module", None), "train_windows", None)
-        return train_windows(self) if train_windows else self.windows("train", self.batch_size, self.order())
+        return train_windows(self) if train_windows else self.windows("train", self.batch_size, self.shuffler())
 
-    def order(self) -> Generator | None:
+    def shuffler(self) -> Generator | None:
         """Return the generator that shuffles each epoch, or None with `overfit_batches`, for text order."""
         return None if getattr(self.trainer, "overfit_batches", 0) else self.generator
 
@@ -154,14 +152,14 @@ class TimeMachine(LightningDataModule):
         `batch_size`: by default the fastest size for evaluation, at least `data.batch_size`.
         """
         starts, length = self.splits[split].starts, self.num_steps + 1
-        device, rank, world_size = self.share()
+        device, rank, world_size = self.this_process()
         first = starts.start if starts else 0  # `unfold` needs the tokens of one window at least
         tokens_N = self.tokens_N[first : first + len(starts) + length].to(device)
         windows_NT = tokens_N.unfold(0, length, 1)[: len(starts)]
         size = batch_size or max(self.batch_size, evaluation_batch_size(len(self.vocab)))
         return WindowLoader(windows_NT, size, generator, rank, world_size)
 
-    def share(self) -> tuple[torch.device, int, int]:
+    def this_process(self) -> tuple[torch.device, int, int]:
         """Return the device, rank and world size of this process.
 
         Loaders take their batches from a copy of the tokens on the device. `tokens_N` stays on the CPU: after a fit

@@ -24,8 +24,8 @@ def unwrapped(error: BaseException) -> BaseException:
 
     Hydra's class is recognised by its name, since the lesson does not import Hydra.
     """
-    is_wrapper = type(error).__name__ == "InstantiationException" and error.__cause__ is not None
-    return error.__cause__ if is_wrapper and error.__cause__ else error
+    is_wrapper = type(error).__name__ == "InstantiationException"
+    return (is_wrapper and error.__cause__) or error
 
 
 def one_line(message: object, max_length: int | None = None) -> str:

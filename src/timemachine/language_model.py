@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from timemachine.cells import build_cell, input_weights
 from timemachine.clipping import clip_gradients, gradient_norm
-from timemachine.config import check_model, require
+from timemachine.config import check_model_arguments, require
 from timemachine.datamodule import Batch, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.perplexity import Perplexity, in_evaluation_mode
@@ -40,7 +40,7 @@ class RNNLMScratch(LightningModule):
     ) -> None:  # fmt: skip
         super().__init__()
         self.save_hyperparameters()  # also the arguments of subclasses
-        check_model(self.hparams)
+        check_model_arguments(self.hparams)
         rule = f"{type(self).__name__} supports only {' and '.join(self.backwards)}"
         require(backward in self.backwards, "model.backward", backward, rule, "auto")
         self.vocab_size, self.lr, self.input_lr_factor = vocab_size, float(lr), float(input_lr_factor)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 UNKNOWN = "<unk>"
-MAX_SYMBOLS = 65_536  # with these, the logits of 8 time steps of the book's batch take 2 GB
+MAX_VOCABULARY = 65_536  # with these, the logits of 8 time steps of the book's batch take 2 GB
 AT_ONCE = 1 << 20  # characters encoded at a time
-DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_SYMBOLS)  # indices, maximum number of symbols
+DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_VOCABULARY)  # indices, maximum number of symbols
 
 
 class Vocab:
@@ -58,9 +58,9 @@ class Vocab:
             counts = np.bincount(code_N)
             count_C[: len(counts)] += counts
         kept = np.flatnonzero(count_C >= min_count).tolist()
-        if text and not 0 < len(kept) < MAX_SYMBOLS:
-            rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {MAX_SYMBOLS - 1:,}"
-            instead = np.sort(count_C)[-MAX_SYMBOLS] + 1
+        if text and not 0 < len(kept) < MAX_VOCABULARY:
+            rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {MAX_VOCABULARY - 1:,}"
+            instead = np.sort(count_C)[-MAX_VOCABULARY] + 1
             raise SettingError(f"data.min_count={min_count}: {rule}; try data.min_count={instead}")
         return cls(map(chr, kept), kind)
 

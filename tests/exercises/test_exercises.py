@@ -11,7 +11,7 @@ from tests.support.programs import call_program
 from timemachine.config import REPOSITORY
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.exercises import probes
+from timemachine.exercises.probes import PROBES, load_probes
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.jobs import load_jobs
 from timemachine.run.record import read_summary
@@ -42,7 +42,7 @@ def test_every_exercise_ends_in_a_report(exercise: str, typed: list[str], tmp_pa
     assert {job.status for job in jobs} <= {"completed", "diverged"}
 
 
-PROBES_OF_TEXTS = {*probes.PROBES} - {"recall"}
+PROBES_OF_TEXTS = {*PROBES} - {"recall"}
 
 
 @pytest.mark.parametrize(
@@ -75,4 +75,4 @@ def test_invalid_probes_are_rejected(names: list[str], tokens: str, cell: str) -
     """Unknown probes, and probes that require the book's letters or its cell."""
     data = TimeMachine(64, 8, 200, 100, tokens=tokens, corpus="sample")
     with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: "):
-        probes.load(names, data, RNNLMScratch(len(data.vocab), cell=cell))
+        load_probes(names, data, RNNLMScratch(len(data.vocab), cell=cell))

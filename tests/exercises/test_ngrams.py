@@ -34,12 +34,6 @@ def test_letters_are_those_of_the_baselines() -> None:
         assert found[part]["bits_per_byte"] == pytest.approx(nll / math.log(2))  # a letter is a byte
 
 
-def test_orders_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirteen of 28 symbols fit into 63 bits; fewer than five fit of a large vocabulary."""
-    monkeypatch.setattr(ngrams, "MAX_ORDER", 20)
-    assert 1 <= measured(TimeMachine(64, 8, 700, 150, corpus=find_corpus("sample", [])))["order"] <= 13
-
-
 def test_bits_of_byte_pairs() -> None:
     corpus = find_corpus("sample", [], Tokens.bpe)
     data = TimeMachine(64, 8, 700, 150, corpus=corpus, tokens=Tokens.bpe, vocab_size=300)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.exercises import probes, recall
+from timemachine.exercises import recall
+from timemachine.exercises.probes import load_probes
 from timemachine.language_model import RNNLMScratch
 
 
@@ -40,7 +41,7 @@ def test_accuracy_at_recalled_letters(start: int, delay: int) -> None:
 def test_recall_requires_its_corpus(settings: dict[str, Any]) -> None:
     data = TimeMachine(32, 4, 100, 10, **settings)
     with pytest.raises(SettingError, match=r"^probes=\[recall\]: recall requires data\.[^\n]*$"):
-        probes.load(["recall"], data, RNNLMScratch(len(data.vocab)))
+        load_probes(["recall"], data, RNNLMScratch(len(data.vocab)))
 
 
 def test_table_has_the_best_rate_of_each_delay() -> None:

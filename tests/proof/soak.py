@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.support.programs import assert_succeeded, call_program
-from tests.support.runs import epochs, summary, what_is_left
+from tests.support.runs import epochs, summary, tables_and_weights
 from timemachine.config import REPOSITORY
 
 COLUMNS = ("MB of memory", "open files", "threads", "processes", "temporary files")
@@ -87,7 +87,7 @@ def train_at_once(runs: int) -> None:
     assert len(folders) == runs + 6, folders
     by_seed: dict[int, object] = {}
     for folder in folders:
-        about, left = summary(folder), what_is_left(folder)
+        about, left = summary(folder), tables_and_weights(folder)
         assert about["status"] == "completed" and epochs(folder) == 40, folder
         seed = about["settings"]["seed"]
         assert left == by_seed.setdefault(seed, left), f"{folder} differs from another run with seed {seed}"

@@ -10,6 +10,7 @@ import pytest
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
 from timemachine.run.program import RESOLVERS, find_runs, newest_run
+from timemachine.run.record import LAST
 
 
 def test_newest_run() -> None:
@@ -18,9 +19,10 @@ def test_newest_run() -> None:
         find_runs("latest")
     for number, status in enumerate(("interrupted", "completed", "failed")):
         folder = leave_job(Path("outputs"), {}, status=status)
-        (folder / "checkpoints").mkdir()
+        (folder / LAST).parent.mkdir()
+        (folder / LAST).touch()
         os.utime(folder / "summary.json", (number, number))
-    (folder / "checkpoints").rmdir()  # the last one failed before it was trained
+    (folder / LAST).unlink()  # the last one failed in its first epoch
     assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/1"), Path("outputs/0"))
     assert find_runs("latest") == [Path("outputs/1")] and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
     assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"

@@ -18,13 +18,14 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.support.jobs import change_summary
-from tests.support.runs import InterruptAt, Interruption, fit, rows, what_is_left
+from tests.support.runs import InterruptAt, Interruption, fit, rows, tables_and_weights
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EPOCH_WEIGHTS
+from timemachine.run.checkpoints import AtomicCheckpointIO
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
 
@@ -55,7 +56,7 @@ def interrupt_at(steps: list[int], whole: Path, folder: Path, **chosen: Any) -> 
         with pytest.raises(Interruption):
             train(folder, InterruptAt(step), **chosen)
     train(folder, **chosen)
-    assert what_is_left(folder) == what_is_left(whole)
+    assert tables_and_weights(folder) == tables_and_weights(whole)
     assert (folder / EPOCH_WEIGHTS).read_bytes() == (whole / EPOCH_WEIGHTS).read_bytes()
 
 
@@ -100,7 +101,7 @@ def test_killed_while_a_file_is_written(every: int, uninterrupted: Path, tmp_pat
         if not is_killed_at(number, folder):
             break
         train(folder)
-        assert what_is_left(folder) == what_is_left(uninterrupted), f"killed at call {number}"
+        assert tables_and_weights(folder) == tables_and_weights(uninterrupted), f"killed at call {number}"
     assert number > 20
 
 
@@ -137,7 +138,7 @@ def test_global_random_numbers(step: int, tmp_path: Path) -> None:
         with pytest.raises(Interruption) if interruptions else nullcontext():
             train(tmp_path / name, Draws(), *interruptions, kind_of_data=Shuffled)
     train(tmp_path / "interrupted", Draws(), kind_of_data=Shuffled)
-    assert what_is_left(tmp_path / "interrupted") == what_is_left(tmp_path / "whole")
+    assert tables_and_weights(tmp_path / "interrupted") == tables_and_weights(tmp_path / "whole")
 
 
 def test_torn_row_in_moved_folder(uninterrupted: Path, tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_torn_row_in_moved_folder(uninterrupted: Path, tmp_path: Path) -> None:
             file.write("3,1")  # the start of 3,10,…
     (tmp_path / "here").rename(tmp_path / "there")
     train(tmp_path / "there")
-    assert what_is_left(tmp_path / "there") == what_is_left(uninterrupted)
+    assert tables_and_weights(tmp_path / "there") == tables_and_weights(uninterrupted)
 
 
 class Rises(RNNLMScratch):
@@ -242,6 +243,19 @@ def test_checkpoints_elsewhere(tmp_path: Path) -> None:
     own = ModelCheckpoint(tmp_path / "own", monitor="train/perplexity", filename="{epoch}")
     train(tmp_path / "run", own, max_epochs=4)
     assert [path.name for path in (tmp_path / "own").iterdir()] == [Path(own.best_model_path).name]
+
+
+def test_only_its_own_checkpoints_are_removed(tmp_path: Path) -> None:
+    """By the plugin, also in a run without `ExactResume`, which replaces the paths that a checkpoint names."""
+    plugin, victim = AtomicCheckpointIO(tmp_path / "checkpoints"), tmp_path / "victim"
+    for path in (tmp_path / "checkpoints/best.ckpt", tmp_path / "own/last.ckpt"):
+        plugin.save_checkpoint({}, path)
+        plugin.remove_checkpoint(path)
+        assert not path.exists()
+    victim.mkdir()
+    for foreign in (str(victim), f"local://{victim}", str(tmp_path / "checkpoints/../victim")):
+        plugin.remove_checkpoint(foreign)
+        assert victim.exists()
 
 
 def test_paths_of_a_checkpoint_are_not_followed(uninterrupted: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.programs import TINY, Program, assert_succeeded, call_program
-from tests.support.runs import summary, what_is_left
+from tests.support.runs import summary, tables_and_weights
 from timemachine import load_sweep
 
 SWEEP = ("-m", *TINY, "trainer=cpu", "hydra.sweep.dir=sweep", "trainer.max_epochs=2", "trainer.gradient_clip_val=null")
@@ -37,10 +37,10 @@ def test_failed_and_repeated_jobs(launcher: str, tmp_path: Path, program: Progra
 
     # The last job as if it had been killed after its second epoch: it is resumed, and those that have ended are not.
     last, before = tmp_path / "sweep/3", files(tmp_path / "sweep")
-    left = what_is_left(last)
+    left = tables_and_weights(last)
     (last / "summary.json").write_text(json.dumps(summary(last) | {"status": "running"}))
     assert started("train.py", *typed, JOBS).returncode == 1
-    assert what_is_left(last) == left and summary(last)["status"] == "completed"
+    assert tables_and_weights(last) == left and summary(last)["status"] == "completed"
     after = files(tmp_path / "sweep")
     assert {path.parent.name for path in before if before[path] != after[path]} <= {"2", "3"}
 
@@ -80,4 +80,4 @@ def test_submitit_local(program: Program, tmp_path: Path) -> None:
         where = (f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}")
         assert_succeeded(program("train.py", "-m", *TINY, "trainer=cpu", "trainer.max_epochs=1", "seed=0,1", *where))
     for job in "01":
-        assert what_is_left(tmp_path / "local" / job) == what_is_left(tmp_path / "here" / job)
+        assert tables_and_weights(tmp_path / "local" / job) == tables_and_weights(tmp_path / "here" / job)

@@ -54,7 +54,7 @@ def summary(folder: Path) -> dict[str, Any]:
     return found
 
 
-def what_is_left(folder: Path) -> dict[str, Any]:
+def tables_and_weights(folder: Path) -> dict[str, Any]:
     """Return the tables of a run, without its speed, and its weights, to compare them bit for bit."""
     epochs = [{k: v for k, v in row.items() if k != "chars_per_second"} for row in table(folder / "metrics.csv")]
     checkpoints = {}

@@ -14,7 +14,7 @@ from timemachine.config import format_value
 from timemachine.corpus import Corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.evaluation.scores import LanguageModel, Row, as_trained, mean_and_error, score, stream_nll
+from timemachine.evaluation.scores import LanguageModel, PartScores, as_trained, mean_and_error, score, stream_nll
 from timemachine.perplexity import num_bytes
 from timemachine.regularized.mixture import Mixture, log_loss
 from timemachine.regularized.symbols import Symbols
@@ -64,7 +64,7 @@ class Comparison:
     and its standard error, from paired blocks of 100 characters.
     """
 
-    rows: list[Row]
+    rows: list[PartScores]
     differences: dict[str, tuple[float, float]]
 
 
@@ -90,7 +90,7 @@ def compare_with_ngrams(
                 model_N, others = stream_nll(model, tokens_N, targets), baselines.nll(text.characters, targets)
                 size = num_bytes(tokens_N, targets, vocab)
                 nlls = {MODEL: model_N} | others
-                rows = [Row(text.name, part, name, score(nll_N), size) for name, nll_N in nlls.items()]
+                rows = [PartScores(text.name, part, name, score(nll_N), size) for name, nll_N in nlls.items()]
                 yield Comparison(rows, {name: mean_and_error(model_N - nll_N) for name, nll_N in others.items()})
 
 

@@ -54,7 +54,7 @@ class Score:
         return f"{self.perplexity:{form}}{error}"
 
 
-class Row(NamedTuple):
+class PartScores(NamedTuple):
     """The scores of a model on a text, or on one part of it; a baseline has no `window`."""
 
     text: str
@@ -160,7 +160,7 @@ def find_texts(corpus: Any, summary: dict[str, Any], search_dirs: Sequence[str])
     return texts
 
 
-def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[Row]:
+def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[PartScores]:
     """Return a row for the whole text, or a row for each split if the model was trained on the text.
 
     `summary`: the run's summary.json. Raises SettingError if the text is shorter than a window.
@@ -171,11 +171,11 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     for part, split in splits.items():
         windows = window_score(model, tokens_N, split.starts, num_steps, evaluation_batch_size(len(vocab)))
         stream, size = stream_score(model, tokens_N, split.targets), num_bytes(tokens_N, split.targets, vocab)
-        rows.append(Row(corpus.name, part, "model", stream, size, windows))
+        rows.append(PartScores(corpus.name, part, "model", stream, size, windows))
     return rows
 
 
-def print_evaluation(rows: list[Row], corpora: list[Corpus], vocab: Vocab, run: str) -> None:
+def print_evaluation(rows: list[PartScores], corpora: list[Corpus], vocab: Vocab, run: str) -> None:
     """Print one table for all texts, the characters lost in normalisation, and the unknown characters."""
     lines = [
         [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),

@@ -110,11 +110,11 @@ def scores_of_books(jobs: DataFrame, score: str) -> DataFrame:
     return read[~read.index.duplicated(keep="last")]
 
 
-def title_of(book: str) -> str:
+def book_title(book: str) -> str:
     """Return the title of a book, or the name of a text that is not in the catalogue."""
     return CATALOGUE[book].title if book in CATALOGUE else book
 
 
-def author_of(book: str) -> str:
+def book_author(book: str) -> str:
     """Return the author of a book, "" for a text that is not in the catalogue."""
     return CATALOGUE[book].author if book in CATALOGUE else ""

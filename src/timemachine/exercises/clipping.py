@@ -37,13 +37,9 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the share of runs that learn by rate, or each run if there is one rate, and the longest step of each run."""
     runs = outcomes(jobs)
     fig, ((left, right),) = panels(1, 2, height=3.6)
-    if runs["η"].nunique() > 1:
-        draw_shares(
-            left,
-            runs.assign(rate=runs["η"].map("{:g}".format)),
-            "rate",
-            [f"{rate:g}" for rate in sorted(runs["η"].unique())],
-        )
+    rates = [f"{rate:g}" for rate in sorted(runs["η"].unique())]
+    if len(rates) > 1:
+        draw_shares(left, runs.assign(rate=runs["η"].map("{:g}".format)), "rate", rates)
         left.set(xlabel="learning rate η", ylim=(-0.05, 1.05))
         left.legend(title="clipping")
     else:

@@ -141,10 +141,8 @@ def holm(differences: Mapping[Key, Estimate]) -> dict[Key, bool]:
     return claimed
 
 
-def verdicts(
-    differences: Mapping[Key, Estimate], below: str = "lower", above: str = "higher", form: str = "+.3f"
-) -> dict[Key, list[str]]:
+def verdicts(differences: Mapping[Key, Estimate], below: str = "lower", above: str = "higher") -> dict[Key, list[str]]:
     """Return two cells for each difference: the number, and `below` or `above` if significant, else `UNDECIDED`."""
     words = {key: (below if differences[key].mean < 0 else above) if claimed else UNDECIDED
              for key, claimed in holm(differences).items()}  # fmt: skip
-    return {key: [f"{difference:{form}}", words[key]] for key, difference in differences.items()}
+    return {key: [f"{difference:+.3f}", words[key]] for key, difference in differences.items()}

@@ -46,7 +46,7 @@ def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = C
             ends.append((drawn[-1], f"{label}  {value}" if form else label, colour))
     axes.autoscale_view()
     lowest, pixels = -math.inf, 72 / axes.figure.dpi
-    for end, text, colour in sorted(ends, key=lambda it: it[0][1]):
+    for end, text, colour in sorted(ends, key=lambda end: end[0][1]):
         height = axes.transData.transform(end)[1] * pixels
         lowest = max(height, axes.bbox.y0 * pixels, lowest + LABEL_HEIGHT)
         axes.annotate(text, end, (6, lowest - height), textcoords="offset points", va="center",

@@ -41,8 +41,8 @@ SHOWN = (
 PRECISE = (f"{part}/{score}" for part in ("train", "val", "best_val", "test") for score in ("loss", "bits_per_byte"))
 FORMATS = dict.fromkeys(PRECISE, ".3f")
 FEW = 8  # values of a setting that get a tick each, and their mean: a search tries another value in each run
-HIGHEST = 100.0  # the figure clips values to this one
-STYLES = [(colour, style) for style in ("-", "--", ":") for colour in COLOURS]  # of the rows in the legend
+MAX_DRAWN = 100.0  # larger values of the metric are drawn at this one
+LINE_STYLES = [(colour, style) for style in ("-", "--", ":") for colour in COLOURS]  # of the rows in the legend
 
 
 def table(jobs: DataFrame) -> DataFrame:
@@ -67,7 +67,7 @@ def figure(jobs: DataFrame) -> Figure:
     names, metric = [name for name in _settings(jobs) if name not in ("seed", *SYMBOLS)], _metric(jobs)
     if not names or metric not in jobs:
         fig, ((axes,),) = panels(height=4.5)
-        draw_curves(fig, axes, jobs)
+        draw_epochs(fig, axes, jobs)
     elif len(names) == 2 and _is_grid(jobs[names]):
         fig, ((axes,),) = panels(height=4.5)
         draw_heat_map(axes, jobs, *names)
@@ -121,19 +121,19 @@ def draw_heat_map(axes: Axes, jobs: DataFrame, row: str, column: str) -> None:
     axes.set(xlabel=column, ylabel=row, title=_metric(jobs))
 
 
-def draw_curves(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
+def draw_epochs(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
     """Draw the metric of each run over its epochs; the seeds of a row share a style."""
     labels, metric = _labels(jobs), _metric(jobs)
     last = jobs[metric].groupby(labels).mean() if metric in jobs else labels.groupby(labels).size()
     names = [*last.sort_values().index]
     for place, name in reversed([*enumerate(names)]):  # draw the lowest curve on top
-        colour, style = STYLES[place] if place < len(STYLES) else ("lightgrey", "-")
+        colour, style = LINE_STYLES[place] if place < len(LINE_STYLES) else ("lightgrey", "-")
         for number, folder in enumerate(jobs["folder"][labels == name]):
             if curve := read_curve(Path(folder, "metrics.csv"), metric):
-                label = shorten(name, 45, placeholder=" …") if not number and place < len(STYLES) else None
-                axes.plot([*curve], [min(value, HIGHEST) for value in curve.values()], style, color=colour,
+                label = shorten(name, 45, placeholder=" …") if not number and place < len(LINE_STYLES) else None
+                axes.plot([*curve], [min(value, MAX_DRAWN) for value in curve.values()], style, color=colour,
                           linewidth=1.2, marker="." if len(curve) < 3 else None, label=label)  # fmt: skip
-    axes.set(xlabel="epoch", ylabel=f"{metric} (log scale, at most {HIGHEST:g})")
+    axes.set(xlabel="epoch", ylabel=f"{metric} (log scale, at most {MAX_DRAWN:g})")
     if axes.lines:  # matplotlib rejects a log axis without data
         axes.set_yscale("log")
         plain_numbers(axes.yaxis)

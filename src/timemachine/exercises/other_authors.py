@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.books import SCORED, author_of, scores_of_books, title_of
+from timemachine.exercises.books import SCORED, book_author, book_title, scores_of_books
 from timemachine.exercises.comparison import Estimate, estimate, holm
 from timemachine.exercises.drawing import panels
 
@@ -33,7 +33,7 @@ def table(jobs: DataFrame) -> DataFrame:
     rows = {}
     for book in _books(jobs):
         pairs = [pair for pair in leads if pair[:2] == (book, book)]
-        rows[title_of(book), author_of(book)] = {
+        rows[book_title(book), book_author(book)] = {
             "own model, bits": estimate(bits.get((book, book), [])),
             "n-gram": estimate(ngrams.get((book, book), [])),
             "mean lead, bits": mean_lead(leads, pairs),
@@ -57,8 +57,8 @@ def figure(jobs: DataFrame) -> Figure:
     for (y, x), value in np.ndenumerate(values):
         form = "{:+.2f}" if x == y or signs[books[x], books[x], books[y]] else "({:+.2f})"
         axes.text(x, y, form.format(value), ha="center", va="center", fontsize="small")
-    axes.set_xticks(range(len(books)), [fill(title_of(book), 12) for book in books])
-    axes.set_yticks(range(len(books)), [title_of(book) for book in books])
+    axes.set_xticks(range(len(books)), [fill(book_title(book), 12) for book in books])
+    axes.set_yticks(range(len(books)), [book_title(book) for book in books])
     axes.grid(visible=False)
     axes.set(xlabel="read", ylabel="trained on")
     title = "bits per byte above the book's own model (in brackets: not significant)"
@@ -72,7 +72,7 @@ def leads_of(jobs: DataFrame) -> DataFrame:
     The leader is the book's own model, or a model of the author's other book where the other author is another.
     """
     bits, books = _by_excerpt(jobs, "stream/bits_per_byte"), _books(jobs)
-    authors = {book: author_of(book) for book in books}
+    authors = {book: book_author(book) for book in books}
     pairs = [(book, book, other) for book, other in product(books, repeat=2) if other != book]
     pairs += [
         (book, one, other)

@@ -37,7 +37,7 @@ ONLY: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def load(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
+def load_probes(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
     """Return the module of each probe by name.
 
     Raises SettingError for a name that is not a probe, and for a probe that does not support this text or cell.

@@ -6,7 +6,7 @@ from textwrap import fill
 from matplotlib.figure import Figure
 from pandas import DataFrame, MultiIndex
 
-from timemachine.exercises.books import SCORED, TRAINING, author_of, scores_of_books, title_of
+from timemachine.exercises.books import SCORED, TRAINING, book_author, book_title, scores_of_books
 from timemachine.exercises.comparison import estimate, verdicts
 from timemachine.exercises.drawing import panels, points_by_place
 
@@ -35,7 +35,7 @@ def table(jobs: DataFrame) -> DataFrame:
     rows["difference"], rows["verdict"] = zip(*(cells.get(row, ["", ""]) for row in rows.index), strict=True)
     order = sorted(rows.index, key=lambda row: (row[:2], row[0] != row[2], [*bits].index(row[2])))
     titles = [
-        (f"{title_of(own)}, {tokens:,.0f} tokens", title_of(book), author_of(book)) for own, tokens, book in order
+        (f"{book_title(own)}, {tokens:,.0f} tokens", book_title(book), book_author(book)) for own, tokens, book in order
     ]
     return rows.loc[order].set_axis(MultiIndex.from_tuples(titles, names=["trained on", "read", "author"]))
 
@@ -45,9 +45,11 @@ def figure(jobs: DataFrame) -> Figure:
     differences = _differences(scores_of_books(jobs, BITS)).dropna(axis=1, how="all")
     trainings = differences.groupby(level=TRAINING)
     fig, ((axes,),) = panels()
-    places = [fill(title_of(book), 12) for book in differences]
+    places = [fill(book_title(book), 12) for book in differences]
     points_by_place(
-        axes, places, {f"{title_of(own)}, {tokens:,.0f} tokens": runs.to_numpy().T for (own, tokens), runs in trainings}
+        axes,
+        places,
+        {f"{book_title(own)}, {tokens:,.0f} tokens": runs.to_numpy().T for (own, tokens), runs in trainings},
     )
     axes.axhline(0, color="black", linewidth=1)
     axes.set_ylabel("bits per byte minus those\nof the training novel")

@@ -23,7 +23,7 @@ Array = NDArray[np.floating[Any]]
 
 
 class RNNWeights(NamedTuple):
-    """RNNWeights of the book's model."""
+    """Weights of the book's model."""
 
     W_xh: Array
     W_hh: Array

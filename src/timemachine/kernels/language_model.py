@@ -133,7 +133,7 @@ def replaced_methods(model: Any) -> list[str]:
     Assigning to a class is the book's way, `d2l.add_to_class`. With several processes Lightning assigns a model its own
     `forward`, which is the same function.
     """
-    cells = [model.rnn, *layers_of(model.rnn)]
+    cells = {model.rnn, *layers_of(model.rnn)}  # a cell without layers is its only layer
     replaced = [
         name
         for name, places in ORIGINAL.items()

@@ -71,15 +71,15 @@ class RegularizedRNNLM(FusedRNNLM):
         """
         loader: WindowLoader | StreamLoader
         if self.carry_state:
-            device, rank, world_size = data.share()
+            device, rank, world_size = data.this_process()
             tokens_N, target_NV = data.tokens_N[: data.splits["train"].targets.stop], None
             if isinstance(data, TaughtTimeMachine) and data.teacher:
                 tokens_N, target_NV = data.taught_text()
             sizes = data.batch_size, data.num_steps
             target_NV = None if target_NV is None else target_NV.to(device)
-            loader = StreamLoader(tokens_N.to(device), *sizes, data.order(), rank, world_size, target_NV)
+            loader = StreamLoader(tokens_N.to(device), *sizes, data.shuffler(), rank, world_size, target_NV)
         else:
-            loader = data.windows("train", data.batch_size, data.order())
+            loader = data.windows("train", data.batch_size, data.shuffler())
         if chance := self.hparams["input_dropout"]:
             return InputDropout(loader, chance, data.vocab.unk, data.generator)
         return loader

@@ -63,6 +63,8 @@ class ExactResume(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Convert the model before Lightning restores its weights, let each epoch end once, and restore the states."""
+        if stage != "fit":  # the test of a model that this Trainer has just trained
+            return
         # Lightning converts it afterwards, so that 64-bit weights would pass through a 32-bit model.
         trainer.precision_plugin.convert_module(pl_module)
         setup_data = trainer.fit_loop.setup_data
@@ -217,7 +219,7 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
     for name, done in (("max_epochs", epoch), ("max_steps", int(checkpoint["global_step"]))):
         limit = run.settings["trainer"].get(name)
         if limit is not None and -1 < limit < done:
-            raise SettingError(f"trainer.{name}={limit}: the run in {folder} has done {done}; use a larger number")
+            raise SettingError(f"trainer.{name}={limit}: the run in {folder} has done {done}; use {done} or more")
     if run.prints:
         is_whole = loops["epoch_loop.batch_progress"]["is_last_batch"]
         cut = "" if is_whole else ", which a limit had cut short: the run will not equal an uninterrupted one"

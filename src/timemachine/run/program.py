@@ -48,7 +48,7 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
     All others, such as a mistake in a custom class, are left to Hydra, which prints a short traceback. After Ctrl-C the
     exit status is 130. Errors of a sweep's jobs are left to `run.sweep.Sweep`.
     """
-    end_quietly()
+    end_quietly()  # when train.py is imported: Hydra composes the settings before it calls `main`
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
@@ -94,10 +94,10 @@ def open_run(cfg: DictConfig) -> Record:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
     choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
-    ignored = {"resume", *typed_overlays(hydra_cfg)}  # by a resumed run
-    typed = [*places_of_settings(hydra_cfg), *(each for each in overrides if override_name(each) not in ignored)]
+    places, ignored = places_of_settings(hydra_cfg), {"resume", *typed_overlays(hydra_cfg)}  # by a resumed run
+    typed = [*places, *(each for each in overrides if override_name(each) not in ignored)]
     searches = is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper")
-    about = {"overrides": [*places_of_settings(hydra_cfg), *overrides]} | choices
+    about = {"overrides": [*places, *overrides]} | choices
     return Record(folder, settings, is_job=is_job(), searches=searches, typed=typed, files=hydra_files(cfg), **about)
 
 
@@ -109,9 +109,8 @@ def override_name(override: str) -> str:
 def typed_overlays(hydra_cfg: Any) -> list[str]:
     """Return the typed groups that change settings of other groups, such as `recipe`: a resumed run ignores them."""
     groups = {str(group) for group in hydra_cfg.runtime.choices} - {*GROUPS, "callbacks", "logger"}
-    return [
-        name for name in map(override_name, hydra_cfg.overrides.task) if name in groups and not name.startswith("hydra")
-    ]
+    names = map(override_name, hydra_cfg.overrides.task)
+    return [name for name in names if name in groups and not name.startswith("hydra")]
 
 
 def hydra_files(cfg: DictConfig) -> dict[str, str]:
@@ -126,7 +125,7 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
 
 
 def check_settings(settings: dict[str, Any]) -> None:
-    """Check the settings of a run; first those whose check imports nothing slow. Raises SettingError."""
+    """Check the settings of a run. Raises SettingError."""
     hydra_cfg = HydraConfig.get()
     added = {override_name(override) for override in hydra_cfg.overrides.task if override.startswith("+")}
     # Hydra adds any name after a `+`: `+hidens=64` would train without a word.
@@ -142,7 +141,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     tags = settings.get("tags", [])
     are_words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
     require(are_words, "tags", tags, "must be a list of words", "[baseline,wide]")
-    check_types(settings)
+    check_types(settings)  # last, since it imports the classes, and with them torch and Lightning
 
 
 def places_of_settings(hydra_cfg: Any) -> list[str]:
@@ -159,7 +158,7 @@ def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str
 
     Raises SettingError for recorded settings that are not a run's, and for a class of a user's that is not typed again.
     """
-    typed = {override.lstrip("+~").partition("=")[0] for override in overrides}
+    typed = {*map(override_name, overrides)}
     again = {name: OmegaConf.select(cfg, name) for name in typed if name.partition(".")[0] in GROUPS and "." in name}
     own = {again[name] for name in ("model._target_", "data._target_") if name in again}
     if not all(isinstance(recorded.get(group), dict) for group in GROUPS):
@@ -218,8 +217,10 @@ def newest_run(is_open: bool = False) -> Path | None:
     # By the time of the last write: a run that was resumed is newer than its folder's name says.
     summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
     for folder in (path.parent for path in summaries):
-        is_resumable = (folder / "checkpoints").exists()
-        if (is_resumable and not _has_ended(folder)) if is_open else (is_resumable or (folder / EXPORT).exists()):
+        has_checkpoint = (folder / LAST).exists()
+        if is_open and has_checkpoint and not _has_ended(folder):
+            return folder
+        if not is_open and (has_checkpoint or (folder / EXPORT).exists()):
             return folder
     return None
 
@@ -270,9 +271,10 @@ def _agents_id() -> str | None:
 def _typed() -> str:
     """Return the command line's overrides, except for loggers and `resume`."""
     overrides = HydraConfig.get().overrides.task
-    return " ".join(each for each in overrides if not each.lstrip("+~").startswith(("logger", "resume=")))
+    return " ".join(each for each in overrides if not override_name(each).startswith(("logger", "resume")))
 
 
+# conf/ calls these as ${name:argument}. Registered by the import of this module, since Hydra reads conf/ before `main`.
 RESOLVERS: dict[str, Callable[..., Any]] = {
     "run_folder": _run_folder, "divide": _divide, "accelerator": _accelerator, "sweep_folder": _sweep_folder,
     "agents_id": _agents_id, "typed": _typed,

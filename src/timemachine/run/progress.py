@@ -85,8 +85,7 @@ class RunProgress(ProgressBar):
         metrics = {name: short(float(value), 1) for name, value in trainer.callback_metrics.items()}
         train, val = (metrics.get(f"{name}/perplexity", "–") for name in ("train", "val"))
         numbers = f"perplexity {train} training, {val} validation"
-        # No perplexities, but other metrics:
-        if train == val == "–" and metrics:  # a custom model with other names
+        if train == val == "–" and metrics:  # a custom model with other metrics
             numbers = "  ".join(f"{name} {float(value):.4g}" for name, value in trainer.callback_metrics.items())
         if self.bar:
             of = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
@@ -106,7 +105,7 @@ def run_header(model: Any, data: Any) -> str:
         lines += [lost_letters_warning(text)]
         if text.left_out > MIN_REPORTED_BYTES:
             lines += [f"text          without {text.left_out:,} bytes of headers and footers of Project Gutenberg"]
-    if getattr(model, "lacks_kernel", bool)():
+    if hasattr(model, "lacks_kernel") and model.lacks_kernel():
         lines += [f"kernel        {NOT_COMPILED}"]
     return "\n".join(filter(None, lines))
 

@@ -88,6 +88,7 @@ class Record:
                 rule = "another process is training in this folder; end it, or use another hydra.run.dir"
                 raise SettingError(f"{relative_path(self.folder)}: {rule}") from error
         try:
+            # Again, now that no other process can change it: `resume=` has read the settings without the lock.
             if (self.folder / "summary.json").exists():
                 self.before = read_summary(self.folder)
         except SettingError:
@@ -106,7 +107,7 @@ class Record:
         if not self.is_job or not (has_ended or (self.folder / LAST).exists()):
             return False
         self.require_same(*IDENTITY, "trainer", "callbacks")
-        self.summary = self.before if has_ended else self.summary
+        self.summary = self.before if has_ended else self.summary  # of which `objective` reads the metric
         return has_ended
 
     @property
@@ -127,15 +128,13 @@ class Record:
 
     def require_same(self, *groups: str) -> None:
         """Raise SettingError for a setting of these groups whose value is not the recorded one."""
-        recorded, now = (flat({name: _finite(settings.get(name)) for name in groups}) for settings in self._both())
+        both = self.before.get("settings", {}), self.settings
+        recorded, now = (flat({name: _finite(settings.get(name)) for name in groups}) for settings in both)
         for name in now | recorded:
             before, typed = recorded.get(name), now.get(name)
             if before != typed and not MACHINE_SETTINGS.fullmatch(name):
                 rule = f"the run in {relative_path(self.folder)} has {name}={format_value(before)}"
                 raise SettingError(f"{name}={format_value(typed)}: {rule}; use this value, or another folder")
-
-    def _both(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        return self.before.get("settings", {}), self.settings
 
     def begin(self, model: Any, data: Any) -> None:
         """Record the text and the size of the model, with status `running`, and write `files`.
@@ -157,7 +156,8 @@ class Record:
             write_whole(self.folder / name, content.encode())
         parameters, text = sum(p.numel() for p in model.parameters()), _text_of(data, self.settings["data"])
         machine = f"{os.cpu_count()} cores, {platform.machine()}"
-        self.update(parameters=parameters, corpus=text, versions=_versions(), git=_git_revision(), machine=machine)
+        versions = {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES}
+        self.update(parameters=parameters, corpus=text, versions=versions, git=_git_revision(), machine=machine)
 
     def update(self, **entries: Any) -> None:
         """Add entries and write summary.json, whole or not at all."""
@@ -190,9 +190,9 @@ def metric_of(summary: Mapping[str, Any]) -> str:
 
 def objective(summary: Mapping[str, Any]) -> float:
     """Return the final value of `optimized_metric`, inf unless the run has completed: a search would stop at NaN."""
-    value = (
-        float(summary["metrics"].get(metric_of(summary), math.inf)) if summary["status"] == "completed" else math.inf
-    )
+    if summary["status"] != "completed":
+        return math.inf
+    value = float(summary["metrics"].get(metric_of(summary), math.inf))
     return math.inf if math.isnan(value) else value
 
 
@@ -251,10 +251,6 @@ def _text_of(data: Any, settings: dict[str, Any]) -> dict[str, Any]:
     names = [name for name in (*DATA, "search_dirs") if name in data.hparams and name not in settings]
     about |= {"arguments": {name: data.hparams[name] for name in names}} if names else {}
     return about | {"unknown": unknown, "unknown_bytes": size}
-
-
-def _versions() -> dict[str, str]:
-    return {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES}
 
 
 @functools.cache  # all jobs of a sweep run the code that was imported once

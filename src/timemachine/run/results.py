@@ -13,8 +13,12 @@ def measure_results(run: Record, trainer: Any, logged: Mapping[str, Any], probes
     """Add the final numbers and the measurements of the probes to summary.json.
 
     The numbers are those of metrics.csv, or `logged` by the Trainer if this table does not end at its last step.
+    `trainer.fast_dev_run` has none, and writes no files: it completes here.
     """
-    if not run.writes or trainer.fast_dev_run:
+    if not run.writes:
+        return
+    if trainer.fast_dev_run:
+        run.update(status="completed", message="trainer.fast_dev_run: completed, without results")
         return
     model, data = trainer.lightning_module, trainer.datamodule
     if not run.has_begun:  # a resumed run that had nothing left to train

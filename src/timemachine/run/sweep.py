@@ -26,14 +26,14 @@ from timemachine.errors import SettingError, UserError, one_line
 from timemachine.run.console import error_line, print_text, short
 from timemachine.run.files import relative_path
 from timemachine.run.jobs import load_jobs, read_job
-from timemachine.run.program import is_job, places_of_settings, typed_overlays
+from timemachine.run.program import is_job, override_name, places_of_settings, typed_overlays
 from timemachine.run.record import LAST, is_running, objective, read_summary, status_and_message
 from timemachine.run.signals import end_orderly
 from timemachine.weights_and_biases import upload_line
 
 
 class Sweep(Callback):
-    """Print the status of each job of a sweep; at its end write summary.csv and report.md.
+    """Print the status of each job of a sweep; at its end write summary.csv and report.md. Also check `resume=`.
 
     A job that fails returns inf, and the sweep continues: Hydra would end it without a table. A job whose folder has a
     job with other settings ends the sweep. Hydra turns an exception in a callback into a warning, so errors exit.
@@ -62,18 +62,18 @@ class Sweep(Callback):
         sweeper = config.hydra.sweeper
         params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
         parsed = OverridesParser.create().parse_overrides([*params.values(), *config.hydra.overrides.task])
-        # Hydra composes the jobs later; only here the number of jobs can be known before the first one.
-        choices = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
-        self.varied = {each.key_or_group for each in choices.values() if each.is_sweep_override()} | {*params}
+        overrides = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
+        sweeps = [each for each in overrides.values() if each.is_sweep_override()]
+        self.varied = {each.key_or_group for each in sweeps} | {*params}
         if (exercise := str(config.hydra.runtime.choices.get("exercise"))) != "none":
             try:
                 import_module(self.report).require_distinguished(exercise, self.varied - {*params, "seed"})
             except SettingError as error:
                 sys.exit(error_line(error))
+        # Hydra composes the jobs later; only here the number of jobs can be known before the first one.
         if "n_trials" in sweeper:
             self.num_jobs = int(sweeper.n_trials)
-        elif all(each.is_discrete_sweep() for each in choices.values() if each.is_sweep_override()):
-            sweeps = (each for each in choices.values() if each.is_sweep_override())
+        elif all(each.is_discrete_sweep() for each in sweeps):
             self.num_jobs = math.prod(len(list(each.sweep_iterator())) for each in sweeps)
         count = f"{self.num_jobs} jobs; " if self.num_jobs else ""
         self.again = f"resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}"
@@ -89,7 +89,8 @@ class Sweep(Callback):
         error = job_return._return_value if job_return.status == JobStatus.FAILED else None
         job = read_job(folder)
         _finish_wandb(job.status)
-        if error and ((job.has_ended and not _describes(job.status, error)) or is_running(folder)):
+        is_of_this_error = error and status_and_message(error)["status"] == job.status
+        if error and ((job.has_ended and not is_of_this_error) or is_running(folder)):
             # Rejected: the folder has another job. Printed here, since Hydra 1.4 still calls `on_multirun_end`.
             print(error_line(error), file=sys.stderr, flush=True)
             atexit.unregister(self._print_how_to_resume)
@@ -99,27 +100,25 @@ class Sweep(Callback):
             traceback.print_exception(error)
         if is_child:  # its parent prints the line
             sys.exit(int(not job.has_ended))
-        number, varied = config.hydra.job.num + 1, [name for name in config.hydra.overrides.task if self._varies(name)]
+        varied = [each for each in config.hydra.overrides.task if override_name(each) in self.varied]
         message = one_line(error or job.message or "")
         metric = str(config.optimized_metric)
         value = f"{metric} {short(job.metrics.get(metric, math.nan))}" if job.has_ended else message
         of = left = ""
         if self.num_jobs:
+            number = config.hydra.job.num + 1
             # Jobs start in this order, so about `number` of them have ended. Hydra checks the settings of all jobs,
             # which takes minutes for a thousand, before it starts the first one.
             first = read_job(Path(config.hydra.sweep.dir, "0")).started
             started = max(self.started, datetime.fromisoformat(first).timestamp() if first else 0)
             minutes = (time.time() - started) / 60 / number * (self.num_jobs - number)
             of, left = f"  {number}/{self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
-        print_text(f"job {number - 1:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
+        print_text(f"job {config.hydra.job.num:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
         if error:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
 
     def _print_how_to_resume(self) -> None:
         print(f"sweep  interrupted; {self.again}", flush=True)
-
-    def _varies(self, override: str) -> bool:
-        return override.lstrip("+~").partition("=")[0] in self.varied
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
@@ -159,10 +158,6 @@ def _require_resumable(run: str, folder: Path, overlays: list[str]) -> None:
         raise SettingError(f"resume={run}: {error}") from error
     if not (folder / LAST).exists():
         raise SettingError(f"resume={run}: nothing to resume, since there is no {LAST}; start the run again")
-
-
-def _describes(status: str, error: Any) -> bool:
-    return status_and_message(error)["status"] == status
 
 
 def run_in_child() -> float:

@@ -144,8 +144,8 @@ class Tables(Callback):
         # resumed, and the tables end with the same bytes as an uninterrupted run's.
         if (epoch := self.ended) is None:
             return
-        self.ended, steps, count = None, self._write_steps(trainer, epoch), max(len(self.steps), 1)
-        self.steps = []
+        steps = self._write_steps(trainer, epoch)
+        self.ended, self.steps, count = None, [], max(len(steps), 1)
         norms = {name: math.fsum(step[name] for step in steps) / count for name in ("grad_norm", "grad_norm_clipped")}
         is_known = not math.isnan(norms["grad_norm"])  # not of a custom model
         clipped = sum(step["grad_norm"] > step["grad_norm_clipped"] for step in steps) if is_known else math.nan

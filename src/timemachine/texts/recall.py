@@ -17,7 +17,7 @@ def delay_of(name: str) -> int | None:
     return delay if delay >= MIN_DELAY else None
 
 
-def recall_text(delay: int, seed: int = 0) -> str:
+def recall_text(delay: int) -> str:
     """Return blocks of `delay` + 1 characters, each ending with the letter `delay` characters before its end.
 
     A block is one of the letters a to p, `delay` - 2 fillers from q to z, a space, and the first letter again, such as
@@ -25,7 +25,7 @@ def recall_text(delay: int, seed: int = 0) -> str:
     independently, so apart from the kind of each character only the repeated letter can be predicted: by chance once
     in 16 times, always by a model that remembers over the delay.
     """
-    draw = random.Random(seed)
+    draw = random.Random(0)
     blocks = []
     for _ in range(SIZE // (delay + 1)):
         letter = draw.choice(RECALLED)
