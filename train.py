@@ -18,7 +18,6 @@ def main(cfg: DictConfig) -> float:
         if run.has_ended:  # a job of a sweep that is repeated
             return run.objective
         check_settings(run.settings)
-
         # These take seconds to import, so they come after the checks of the command line.
         import lightning.pytorch as L
         from lightning.pytorch.utilities.model_helpers import is_overridden
