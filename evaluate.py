@@ -12,7 +12,7 @@ from timemachine.run.program import class_of, exit_on_setting_errors, find_runs
 @hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
 @exit_on_setting_errors
 def main(cfg: DictConfig) -> None:
-    """Print a table with the window and the stream perplexity of each text; of a sweep, a table per job."""
+    """Print a table with the window and the stream perplexity of each text; of a sweep, of each job."""
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
     check(settings, EVALUATE)
     runs = find_runs(str(cfg.run))
@@ -20,11 +20,12 @@ def main(cfg: DictConfig) -> None:
 
     # These take seconds to import, so they come after the checks of the command line.
     from timemachine.evaluation.baselines import compare_with_ngrams, print_comparison
-    from timemachine.evaluation.scores import evaluate, find_texts, print_evaluation
+    from timemachine.evaluation.scores import Evaluation, evaluate, find_texts, print_evaluation
     from timemachine.regularized.symbols import check_size
     from timemachine.run.load import load_model, summary_of
 
     corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
+    evaluations = list[Evaluation]()
     for run in runs:
         model, vocab = load_model(run, class_of(cfg.model._target_))
         summary = summary_of(run)
@@ -32,11 +33,12 @@ def main(cfg: DictConfig) -> None:
         if cfg.baselines:
             check_size(vocab, "baselines=true", "baselines=false")
         rows = [row for text in texts for row in evaluate(model, vocab, summary, text)]
-        print_evaluation(rows, texts, vocab, str(cfg.run) if len(runs) == 1 else str(run))
-        if cfg.baselines:
-            (own,) = find_texts(None, summary, search_dirs)
-            for comparison in compare_with_ngrams(model, vocab, summary, texts, own):
-                print_comparison(comparison)
+        evaluations.append(Evaluation(run, model, vocab, summary, texts, rows))
+    print_evaluation(str(cfg.run), evaluations)
+    for job in evaluations if cfg.baselines else ():
+        (own,) = find_texts(None, job.summary, search_dirs)
+        for comparison in compare_with_ngrams(job.model, job.vocab, job.summary, job.texts, own):
+            print_comparison(comparison, f"{job.folder}: " if len(runs) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> float:
         loggers = [instantiate(entry) for entry in (cfg.get("logger") or {}).values() if entry]
         trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
         if cfg.init_from is not None and not checkpoint:
-            run.summary["parent"] = load_initial_weights(str(cfg.init_from), model, data.vocab)
+            run.summary["parent"] = load_initial_weights(str(cfg.init_from), model, getattr(data, "vocab", None))
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)

@@ -109,6 +109,8 @@ def test_own_model_and_data(regression: str, tmp_path: Path) -> None:
     for name in ("evaluate.py", "generate.py"):
         done = call_program(name, "run=run")
         assert done.returncode == 1 and done.stderr.startswith("error: ") and "TimeMachine" in done.stderr
+    done = call_program("train.py", regression, "experiment=regression", "init_from=run", "logger=csv")
+    assert done.returncode == 1 and re.fullmatch("error: init_from=run: .*\n", done.stderr)
     done = call_program("train.py", *without_yaml)
     assert done.returncode == 1 and "\noptimized_metric=val/perplexity: " in done.stderr and "val/loss" in done.stderr
 

@@ -167,7 +167,9 @@ def test_a_sweep(short_run: Run, tmp_path: Path) -> None:
     assert done.stdout == f"sweep/0:\n{alone[0]}sweep/1:\n{alone[1]}"
     done = call_program("evaluate.py", "run=sweep")
     assert_succeeded(done)
-    assert all(f"perplexity of sweep/{job}\n" in done.stdout for job in "01")
+    assert [re.findall(rf"^ +sweep/{job} +sample +(\w+) ", done.stdout, re.M) for job in "01"] == [
+        ["train", "val", "test"]
+    ] * 2
 
 
 # Diverging runs

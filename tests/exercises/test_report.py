@@ -162,6 +162,10 @@ def test_heat_map_of_a_metric_below_zero() -> None:
 
 def test_a_panel_for_each_setting_of_a_search() -> None:
     """Two settings, as a search tries other pairs in each run; three settings of a grid, one without an order."""
+    few = sweep_of(lr=[0.123456, 1.23456, 12.3456], hiddens=[8, 32, 8])
+    few.loc[2, "status"] = "diverged"
+    points, crosses = generic.figure(few).axes[0].lines
+    assert np.size(points.get_xdata()) == 3 and np.asarray(crosses.get_xdata()) == [12.3456]
     lrs = [*np.geomspace(0.1, 10, 20)]
     left, right = generic.figure(sweep_of(lr=lrs, hiddens=[*range(20)])).axes
     assert left.get_xlabel() == "model.lr" and left.get_xscale() == "log" and right.get_xscale() == "linear"

@@ -94,13 +94,15 @@ def compare_with_ngrams(
                 yield Comparison(rows, {name: mean_and_error(model_N - nll_N) for name, nll_N in others.items()})
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """Print the scores of the model and of its baselines, and their differences."""
+def print_comparison(comparison: Comparison, label: str = "") -> None:
+    """Print the scores of the model and of its baselines, and their differences; `label`: before the title."""
     differences = {name: f"{mean:+.3f} ±{error:.3f}" for name, (mean, error) in comparison.differences.items()}
     lines = [
         [row.model, str(row.stream), f"{row.bits_per_byte:.3f}", differences.get(row.model, "")]
         for row in comparison.rows
     ]
     row = comparison.rows[0]
-    title = f"on {row.text}, {row.part}, {row.stream.num_targets:,} characters; differences in nats per character"
+    title = (
+        f"{label}on {row.text}, {row.part}, {row.stream.num_targets:,} characters; differences in nats per character"
+    )
     print_table(title, ["model", "stream", "bits/byte", "model minus this"], lines)

@@ -6,6 +6,7 @@ N characters, T time steps, B windows in a batch.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -68,6 +69,17 @@ class PartScores(NamedTuple):
     def bits_per_byte(self) -> float:
         """Return the stream's bits per byte, which are comparable across vocabularies."""
         return self.stream.bits * self.stream.num_targets / self.num_bytes
+
+
+class Evaluation(NamedTuple):
+    """A run, and its scores on some texts."""
+
+    folder: Path
+    model: LanguageModel
+    vocab: Vocab
+    summary: dict[str, Any]
+    texts: list[Corpus]
+    rows: list[PartScores]
 
 
 def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
@@ -175,36 +187,47 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     return rows
 
 
-def print_evaluation(rows: list[PartScores], corpora: list[Corpus], vocab: Vocab, run: str) -> None:
-    """Print one table for all texts, the characters lost in normalisation, and the unknown characters."""
+def print_evaluation(run: str, evaluations: list[Evaluation]) -> None:
+    """Print one table for all texts, the characters lost in normalisation, and the unknown characters.
+
+    `run`: the folder of a run, or of a sweep, whose jobs then have a column.
+    """
     lines = [
-        [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
+        [str(job.folder), row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
          f"{row.stream.bits:.3f}", f"{row.bits_per_byte:.3f}"]
-        for row in rows
+        for job in evaluations for row in job.rows
     ]  # fmt: skip
-    unit = "token" if vocab.kind is Tokens.bpe else "character"
-    columns = ("text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte")
-    print_table(f"perplexity of {run}", columns, lines)
+    units = {"token" if job.vocab.kind is Tokens.bpe else "character" for job in evaluations}
+    unit = units.pop() if len(units) == 1 else "target"
+    columns = ("job", "text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte")
+    first = int(len(evaluations) == 1)  # no column for a single run
+    print_table(f"perplexity of {run}", columns[first:], [line[first:] for line in lines])
     print_text(
         "± standard error; window: every window from a zero state, as in the book; stream: one pass with carried "
         f"state, for comparing models; bits per {unit} and per UTF-8 byte are the stream's. To compare models with "
         "different vocabularies, use bits per byte."
     )
-    for corpus in {corpus.sha256: corpus for corpus in corpora}.values():  # a text given twice is described once
-        left = corpus.replaced
-        counts = f"{left['digits']:,} digits, {left['letters']:,} letters outside A-Z, {left['other']:,} other"
-        made = f"normalisation replaced {counts} characters with spaces"
-        if vocab.kind is not Tokens.letters:
-            made = f"{len(corpus.characters):,} characters"
-        if corpus.left_out:
-            made += f"; without {corpus.left_out:,} bytes of Project Gutenberg's header and footer"
-        print_text(f"{corpus.name}: {made}")
-        if unknown := vocab.unknown(corpus.characters):
-            times, size = count_unknown(corpus.characters, vocab)
-            shown = " ".join(map(repr, unknown[:NUM_SHOWN])) + (" …" if len(unknown) > NUM_SHOWN else "")
-            lacks = f"{times:,} characters ({len(unknown):,} distinct: {shown}) are not in the run's vocabulary"
-            counted = f"they are scored as <unk> and counted as {times:,} bytes instead of {size:,}"
-            print_text(f"{corpus.name}: {lacks}; {counted}")
+    notes = [note for job in evaluations for text in job.texts for note in notes_on(text, job.vocab)]
+    print_text("\n".join(dict.fromkeys(notes)))  # a text given twice is described once
+
+
+def notes_on(corpus: Corpus, vocab: Vocab) -> list[str]:
+    """Return lines about a text: the characters lost in normalisation, and those that the vocabulary lacks."""
+    left = corpus.replaced
+    counts = f"{left['digits']:,} digits, {left['letters']:,} letters outside A-Z, {left['other']:,} other"
+    made = f"normalisation replaced {counts} characters with spaces"
+    if vocab.kind is not Tokens.letters:
+        made = f"{len(corpus.characters):,} characters"
+    if corpus.left_out:
+        made += f"; without {corpus.left_out:,} bytes of Project Gutenberg's header and footer"
+    lines = [f"{corpus.name}: {made}"]
+    if unknown := vocab.unknown(corpus.characters):
+        times, size = count_unknown(corpus.characters, vocab)
+        shown = " ".join(map(repr, unknown[:NUM_SHOWN])) + (" …" if len(unknown) > NUM_SHOWN else "")
+        lacks = f"{times:,} characters ({len(unknown):,} distinct: {shown}) are not in the run's vocabulary"
+        counted = f"they are scored as <unk> and counted as {times:,} bytes instead of {size:,}"
+        lines += [f"{corpus.name}: {lacks}; {counted}"]
+    return lines
 
 
 def as_trained(summary: dict[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:

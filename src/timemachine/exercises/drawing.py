@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
-from matplotlib.ticker import LogFormatter, NullFormatter
+from matplotlib.ticker import LogFormatter, NullLocator
 
 from timemachine.run.console import short
 from timemachine.run.curves import COLOURS as COLOURS
@@ -80,4 +80,4 @@ def plain_numbers(axis: Axis, ticks: Sequence[float] = ()) -> None:
     axis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
     if ticks:
         axis.set_ticks(list(ticks), [f"{tick:g}" for tick in ticks])
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())

@@ -28,7 +28,8 @@ Mean over the seeds of the completed runs ± the half-width of its 95% interval 
 numbers of each run."""
 CAPTION = (
     "Final values of the metric that a search would minimise: as a heat map of two settings (means over the seeds, "
-    "± half of their range), or over each setting that varies (points are completed runs, lines their means)."
+    "± half of their range), or over each setting that varies (points are completed runs, lines their means, crosses "
+    "at the top runs that diverged)."
 )
 SHOWN = (
     METRIC,
@@ -84,21 +85,29 @@ def figure(jobs: DataFrame) -> Figure:
 
 
 def draw_values(axes: Axes, jobs: DataFrame, name: str) -> None:
-    """Draw the final metric of each completed run over a setting, and the means; a tick at each of a few values."""
+    """Draw the final metric of each completed run over a setting, and the means; a tick at each of a few values.
+
+    Crosses at the top: runs without one.
+    """
     final, x = _final(jobs), jobs[name]
     places, values = _places(x)
     are_numbers = pd.api.types.is_numeric_dtype(x) and not pd.api.types.is_bool_dtype(x) and x.notna().all()
     x = x.astype(float) if are_numbers else places
     axes.plot(x, final, "o", color=COLOURS[0], markerfacecolor="none")
-    if len(values) <= FEW:
+    if (lost := x[final.isna()]).size:
+        top = np.full(lost.size, 0.97)
+        axes.plot(lost, top, "x", color=COLOURS[1], transform=axes.get_xaxis_transform())
+    # The values that a sampler draws have many digits.
+    are_few = len(values) <= FEW and not (are_numbers and any(value != float(f"{value:.4g}") for value in values))
+    if are_few:
         axes.plot(final.groupby(x).mean(), "-" if are_numbers else "_", markersize=20, color=COLOURS[0])
     if not are_numbers:
         axes.set(xticks=range(len(values)), xticklabels=[*map(in_short, values)], xlim=(-0.5, len(values) - 0.5))
     elif x.min() > 0 and x.max() >= 8 * x.min():
         axes.set_xscale("log")
-        ticks = values if len(values) <= FEW else LogLocator(subs=(1, 2, 5)).tick_values(x.min(), x.max())
+        ticks = values if are_few else LogLocator(subs=(1, 2, 5)).tick_values(x.min(), x.max())
         plain_numbers(axes.xaxis, [tick for tick in ticks if x.min() <= tick <= x.max()])
-    elif len(values) <= FEW:
+    elif are_few:
         plain_numbers(axes.xaxis, [*values])
     axes.set_xlabel(name)
 
@@ -118,7 +127,8 @@ def draw_heat_map(axes: Axes, jobs: DataFrame, row: str, column: str) -> None:
     axes.set_xticks(range(len(x_values)), [*map(in_short, x_values)])
     axes.set_yticks(range(len(y_values)), [*map(in_short, y_values)])
     axes.grid(visible=False)
-    axes.set(xlabel=column, ylabel=row, title=_metric(jobs))
+    over_seeds = ", mean over seeds ± half of their range" if cells["size"].max() > 1 else ""
+    axes.set(xlabel=column, ylabel=row, title=f"{_metric(jobs)}{over_seeds}")
 
 
 def draw_epochs(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
@@ -155,8 +165,9 @@ def _places(setting: pd.Series) -> tuple[pd.Series, Any]:
 
 
 def _is_grid(settings: DataFrame) -> bool:
-    """Return whether at least half of all pairs of two settings' values were tried."""
-    return bool(2 * len(settings.drop_duplicates()) >= math.prod(settings.nunique(dropna=False)))
+    """Return whether at least half of all pairs of two settings' values were tried, unlike those of a search."""
+    pairs, counts = len(settings.drop_duplicates()), settings.nunique(dropna=False)
+    return bool(2 * pairs >= math.prod(counts) and pairs > max(counts))
 
 
 def _metric(jobs: DataFrame) -> str:

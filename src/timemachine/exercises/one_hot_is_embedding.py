@@ -108,5 +108,5 @@ def figure(jobs: DataFrame) -> Figure:
     for name in precisions.groups.keys() & {*PRECISIONS.values()}:
         epsilon = float(np.finfo(name).eps)
         axes.axhline(epsilon, color="grey", linestyle="--", linewidth=1)
-        axes.text(0.5, epsilon, f"machine epsilon of {name}", ha="center", va="top", fontsize="small", color="dimgrey")
+        axes.text(0.4, epsilon, f"machine epsilon of {name}", ha="center", va="bottom", fontsize="small", color="grey")
     return fig

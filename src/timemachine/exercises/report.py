@@ -35,7 +35,8 @@ def write_report(
     """
     summary = table_of(jobs)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
-    if exercise in ("none", "runs"):
+    is_plain = exercise in ("none", "runs")
+    if is_plain:
         print_jobs(summary, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     module, frame = module_of(exercise), DataFrame(rows_of(jobs))
@@ -47,7 +48,7 @@ def write_report(
         figure = module.figure(ended)
         for name in names:
             write_figure(folder / name, figure, width)
-        if exercise != "none":
+        if not is_plain:
             table = as_text(module.table(ended), module)
             print_table(title_of(module), list(table), table.to_numpy().tolist())
     if is_smoke(frame):

@@ -80,6 +80,7 @@ def silence() -> None:
     for message in (
         ".*smaller than the logging interval.*",  # steps.csv has every step
         ".*LeafSpec.* is deprecated.*",
+        r"hydra\.utils\.instantiate\(\) resolved _target_",  # of Hydra 1.4: here, a setting may name any class
         ".*could not find the monitored key.*",  # a run that ends before its first validation
         ".*callbacks used to create the checkpoint.*",  # a resumed run may have others
         "Checkpoint directory .* exists and is not empty.*",

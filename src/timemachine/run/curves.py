@@ -77,6 +77,5 @@ def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", wi
     if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
         axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
     axes.set_title(summary["corpus"].get("title"))
-    # Free space on a linear axis, since no perplexity is below 1.
-    axes.legend(loc="lower left" if axes.get_yscale() == "linear" else "best")
+    axes.legend()
     write_figure(folder / f"perplexity.{form}", figure, width)

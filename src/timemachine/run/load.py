@@ -103,11 +103,13 @@ def _content(path: Path) -> dict[str, Any]:
     return checkpoint | of_data | {"step": checkpoint["global_step"]}
 
 
-def load_initial_weights(run: str, model: RNNLMScratch, vocab: Vocab) -> dict[str, Any]:
+def load_initial_weights(run: str, model: Any, vocab: Vocab | None) -> dict[str, Any]:
     """Copy the weights of another run into a new model; return which run that is, and its epoch.
 
     The run may be of the same class or of one of this project's. Raises SettingError if they do not fit.
     """
+    if vocab is None or not isinstance(model, RNNLMScratch):
+        raise SettingError(f"init_from={run}: needs an RNNLMScratch and a TimeMachine; load weights in your own model")
     try:
         try:
             theirs, their_vocab = load_model(run)

@@ -142,7 +142,7 @@ def print_results(run: Record, lines: Sequence[str]) -> None:
         rows.append((f"best {metric}", short(metrics[f"best_{metric}"]), f"epoch {metrics['best_epoch']}"))
         if metrics.get(metric, 0) > WORSE * metrics[f"best_{metric}"]:
             better = "end earlier with callbacks=early_stopping, or use run=<folder>/checkpoints/best.ckpt"
-            rows.append(("", "", f"the last epoch is worse: {better}"))
+            lines = [f"the last epoch is worse than epoch {metrics['best_epoch']}: {better}", *lines]
     if "clipped_steps" in metrics:
         clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
         rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))
