@@ -25,6 +25,8 @@ def test_newest_run() -> None:
     (folder / LAST).unlink()  # the last one failed in its first epoch
     assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/1"), Path("outputs/0"))
     assert find_runs("latest") == [Path("outputs/1")] and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
+    with pytest.raises(SettingError, match="run="):
+        find_runs("")  # of a shell variable that is not set: not the runs below the working directory
     assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"
 
 

@@ -96,7 +96,10 @@ def compare_with_ngrams(
 
 def print_comparison(comparison: Comparison, label: str = "") -> None:
     """Print the scores of the model and of its baselines, and their differences; `label`: before the title."""
-    differences = {name: f"{mean:+.3f} ±{error:.3f}" for name, (mean, error) in comparison.differences.items()}
+    differences = {
+        name: f"{mean:+.3f} ±{error:.3f}".removesuffix(" ±nan")  # of a single block of characters
+        for name, (mean, error) in comparison.differences.items()
+    }
     lines = [
         [row.model, str(row.stream), f"{row.bits_per_byte:.3f}", differences.get(row.model, "")]
         for row in comparison.rows

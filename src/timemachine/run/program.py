@@ -203,7 +203,7 @@ def find_runs(run: str) -> list[Path]:
     Raises SettingError if it does not exist.
     """
     path = newest_run() if run == "latest" and not Path(run).exists() else Path(run)
-    if path is None or not path.exists():
+    if not run or path is None or not path.exists():  # an empty path is the working directory
         raise SettingError(f"run={run}: not found; use the folder that train.py printed at its end")
     jobs = job_folders(path) if path.is_dir() and not any((path / name).exists() for name in OF_A_RUN) else []
     return [job for job in jobs if any((job / name).exists() for name in (EXPORT, LAST))] or [path]
