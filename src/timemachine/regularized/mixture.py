@@ -152,7 +152,7 @@ def _expert_scores(count_BC2V: Singles, seen_BM: Singles) -> Singles:
     divisor_BK = np.maximum(seen_BK, 1)  # in a context never seen, everything is left to the shorter one
     reserved_BK = np.where(seen_BK > 0, seen_BK - kept_BKV.sum(2), 1) / divisor_BK
     kept_BKV /= divisor_BK[..., None]
-    # From the uniform distribution on, each order adds what it has counted and leaves the reserved rest to the shorter.
+    # Interpolation: an order's discounted counts, plus its reserved mass times the distribution of the shorter order.
     p_KBV = np.empty((NUM_ORDERS + 1, *count_BKV[:, 0].shape), np.float32)
     p_KBV[0] = 1 / count_BKV.shape[-1]
     for k in range(NUM_ORDERS):
