@@ -102,7 +102,7 @@ class LastTarget(RNNLMScratch):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("tokens", ["characters", "bpe"])
 def test_bytes_of_the_targets_that_were_scored(tokens: str, tmp_path: Path) -> None:
-    """Of a data module with windows of its own. Without the same targets, no bits are logged."""
+    """Of a data module with custom windows. Without the same targets, no bits are logged."""
     vocab_size = 300 if tokens == "bpe" else 1024  # the default, of no effect on characters
     data = EveryFourth(64, NUM_STEPS, 500, 203, 0, tokens, vocab_size=vocab_size, corpus=str(path_of("greek")))
     torch.manual_seed(3)

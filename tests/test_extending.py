@@ -83,7 +83,7 @@ def test_extensions_in_all_programs(setting: str, again: str, copy: Path) -> Non
 
 @pytest.fixture
 def regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Add the model and the data of one's own in a new folder, and return the argument that names their recipe."""
+    """Add a custom model and custom data in a new folder, and return the argument that names their recipe."""
     assert apply(DIFFS["A model and data of your own"], tmp_path).returncode == 0
     monkeypatch.syspath_prepend(tmp_path)
     return "--config-dir=conf"
@@ -93,7 +93,7 @@ CLASSES = ["model._target_=regression.Regression", "data._target_=regression.Poi
 
 
 def test_own_model_and_data(regression: str, tmp_path: Path) -> None:
-    """A run resumes as if it had not ended. What it lacks says what to type."""
+    """A run resumes as if it had not ended. An error about a missing class names the setting to type."""
     for folder, epochs in (("run", 2), ("whole", 4)):
         typed = ["experiment=regression", "logger=csv", f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"]
         assert_succeeded(call_program("train.py", regression, *typed))

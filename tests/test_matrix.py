@@ -2,7 +2,7 @@
 
 Numbers are correct if the perplexities can be recomputed from the final weights by the readable loop in float64; if
 steps.csv has each step of the optimizer once; and if a run that is interrupted after its first epoch resumes to the
-same files. Tables and checkpoints differ from those of the default run, unless the setting has no effect on them. All
+same files. Tables and checkpoints differ from the default run's, unless the setting has no effect on them. All
 runs share one process and use the sample text.
 """
 

@@ -207,7 +207,7 @@ def test_another_experiment_is_rejected(uninterrupted: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("name", ["metrics.csv", "steps.csv"])
 @pytest.mark.parametrize("content", ["epoch,step\n1,3\n", "a,b,c\n", "a row less", "\xff", None])
 def test_table_with_a_hole_is_rejected(content: str | None, name: str, uninterrupted: Path, tmp_path: Path) -> None:
-    """The best validation and the clipped steps are those of all epochs."""
+    """The best validation and the clipped steps are counted over all epochs."""
     folder = shutil.copytree(uninterrupted, tmp_path / "run")
     lines = (folder / name).read_text().splitlines(keepends=True)
     (folder / name).unlink()
@@ -256,6 +256,10 @@ def test_only_its_own_checkpoints_are_removed(tmp_path: Path) -> None:
     for foreign in (str(victim), f"local://{victim}", str(tmp_path / "checkpoints/../victim")):
         plugin.remove_checkpoint(foreign)
         assert victim.exists()
+    (victim / "notes").touch()
+    (tmp_path / "linked").symlink_to(victim)
+    AtomicCheckpointIO(tmp_path / "linked").remove_checkpoint(tmp_path / "linked/notes")
+    assert (victim / "notes").exists()
 
 
 def test_paths_of_a_checkpoint_are_not_followed(uninterrupted: Path, tmp_path: Path) -> None:

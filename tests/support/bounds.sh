@@ -12,7 +12,7 @@ install() {
     "$environment/bin/python" -m pip --disable-pip-version-check install --quiet "$@"
 }
 
-# What calls Lightning, Hydra, W&B and other libraries: it may differ with their versions, where plain Python does not.
+# Tests of code that calls Lightning, Hydra, W&B and other libraries: results may differ with their versions.
 CORE=(tests/launchers tests/run/test_{load,program,record,resuming,sweep,tables}.py tests/texts/test_download.py
     tests/weights_and_biases/test_runs.py tests/test_{conf,ddp,perplexity,programs}.py)
 

@@ -165,7 +165,7 @@ def _places(setting: pd.Series) -> tuple[pd.Series, Any]:
 
 
 def _is_grid(settings: DataFrame) -> bool:
-    """Return whether at least half of all pairs of two settings' values were tried, unlike those of a search."""
+    """Return whether at least half of all pairs of two settings' values were tried. A search tries fewer."""
     pairs, counts = len(settings.drop_duplicates()), settings.nunique(dropna=False)
     return bool(2 * pairs >= math.prod(counts) and pairs > max(counts))
 

@@ -57,7 +57,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float
 
 
 def table(jobs: DataFrame) -> DataFrame:
-    """Return the perplexity of each part after each step, and that of the baselines on the last one."""
+    """Return each part's perplexity after each step, and the baselines' perplexity on the last part."""
     recipes = _recipes(jobs)
     paired = recipes[["reading/test/difference", "reading/test/half_width"]].mean()
     return DataFrame(

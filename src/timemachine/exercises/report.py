@@ -126,7 +126,7 @@ def require_told_apart(jobs: DataFrame, settings: tuple[str, ...] | None) -> Non
 
 
 def as_text(table: DataFrame, module: Any) -> DataFrame:
-    """Return a table with its index as first columns and every cell as it is printed."""
+    """Return a table with its index as first columns and every cell formatted for printing."""
     formats: Mapping[str, str] = getattr(module, "FORMATS", {})
     columns = table.reset_index() if table.index.names != [None] else table
     return columns.apply(lambda column: column.map(lambda cell: _printed(cell, formats.get(str(column.name), ""))))

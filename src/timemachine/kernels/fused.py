@@ -135,7 +135,7 @@ def _in_threads(library: "_Library", work: Any, arguments: _Arguments) -> None:
 
     Torch's threads spin while they wait for work, so other threads would compete with them for the cores.
     """
-    # A process that was forked has no OpenMP threads; GNU's library would wait for them for ever.
+    # A process that was forked has no OpenMP threads; GNU's library would wait for them forever.
     threads = min(arguments.threads, arguments.chunks)
     if threads > 1 and library.parallel and os.getpid() == library.process:
         library.parallel(work, arguments, threads, 0)

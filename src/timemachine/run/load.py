@@ -59,7 +59,7 @@ def load_model(run: str | Path, model_class: type[RNNLMScratch] | None = None) -
         raise SettingError(f"{run}: its model is of the class {name}; {rule}")
     if model_class is not None and class_name(model_class) != name:
         raise SettingError(f"{run}: its model is of the class {name}, not {class_name(model_class)}")
-    # From here on the name is a trusted one, or that of a class which the caller has imported.
+    # From here on the name is a trusted one, or names a class that the caller has imported.
     module, _, attribute = name.rpartition(".")
     kind = model_class or getattr(import_module(module), attribute)
     if not issubclass(kind, RNNLMScratch):

@@ -1,4 +1,4 @@
-"""What a run prints: its model and text, then a bar on a terminal or else a line per epoch, and its results."""
+"""Print a run: its model and text, then a bar on a terminal or else a line per epoch, and its results."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -107,7 +107,7 @@ class Record:
         if not self.is_job or not (has_ended or (self.folder / LAST).exists()):
             return False
         self.require_same(*IDENTITY, "trainer", "callbacks")
-        self.summary = self.before if has_ended else self.summary  # of which `objective` reads the metric
+        self.summary = self.before if has_ended else self.summary  # `objective` reads its metric
         return has_ended
 
     @property
@@ -200,7 +200,7 @@ def status_and_message(error: BaseException) -> dict[str, str]:
     """Return the status and the message of a run that ended with an exception."""
     if was_interrupted(error):
         return {"status": "interrupted", "message": "interrupted"}
-    # Hydra wraps an exception of a constructor in one of its own, whose message names the constructor only.
+    # Hydra wraps an exception of a constructor in another one, whose message names the constructor only.
     error = unwrapped(error)
     message = one_line(error) if isinstance(error, UserError) else f"{type(error).__name__}: {one_line(error)}"
     return {"status": "diverged" if isinstance(error, Diverged) else "failed", "message": message}
