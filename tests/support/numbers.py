@@ -51,6 +51,7 @@ MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table ->
 RECIPE = {"model.cell": "rnn", "model.sigma": 0.01, "model.lr": 4, "data.tokens": "bpe"}
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^\d+ runs \(.*\) in [\d.]+ minutes; .*$", re.MULTILINE)
+SPEED = REFERENCE / "speed/amd_epyc.csv"  # `make bench` writes a file per processor; sweeps/speed.md names this one
 STEPS = {  # label in sweeps/speed.md -> label in the table
     "`torch.nn.RNN`, the book's sizes (T = 32, B = 1,024, H = 32)": "step against nn.RNN",
     "`torch.nn.RNN`, T = 128": "step against nn.RNN, T = 128",
@@ -64,6 +65,8 @@ STEPS = {  # label in sweeps/speed.md -> label in the table
     "the book's own classes (`d2l` 1.0.3)": "step against d2l's own classes",
     "an epoch with validation of a plain Lightning program": "epoch with validation",
     "the book's own code without its figure, from start to end": "the whole program against the book's own",
+    "the same, compared with the training in page.html (one thread)": "the page's training against the book's own program",
+    "`train.py`, compared with the training in page.html": "the page's training against train.py",
     "the book's `predict`": "greedy decoding of 500 characters against the book's",
 }
 OTHER_STEPS = {  # of other cells, and of the next edition
@@ -281,7 +284,7 @@ def characters() -> str:
 
 def speed() -> str:
     """Return the ratios of medians from `make bench`."""
-    rows = {(row["threads"], row["what"]): row for row in table(REFERENCE / "speed/intel_r_xeon_r_processor.csv")}
+    rows = {(row["threads"], row["what"]): row for row in table(SPEED)}
     ratios = {key: f"{row['rival_ms'] / row['ours_ms']:.2g}" for key, row in rows.items() if row["rival_ms"]}
     tables = [
         [
