@@ -65,8 +65,8 @@ STEPS = {  # label in sweeps/speed.md -> label in the table
     "the book's own classes (`d2l` 1.0.3)": "step against d2l's own classes",
     "an epoch with validation of a plain Lightning program": "epoch with validation",
     "the book's own code without its figure, from start to end": "the whole program against the book's own",
-    "the same, compared with the training in page.html (one thread)": "the page's training against the book's own program",
-    "`train.py`, compared with the training in page.html": "the page's training against train.py",
+    "the same, compared with page.html (one thread)": "the page's training against the book's own program",
+    "`train.py`, compared with page.html": "the page's training against train.py",
     "the book's `predict`": "greedy decoding of 500 characters against the book's",
 }
 OTHER_STEPS = {  # of other cells, and of the next edition

@@ -18,8 +18,8 @@ SETTINGS = ("data.corpus",)
 SETUP = f"""
 The recipe's run on excerpts of several books. {SCORED} No model was trained or validated on the text that it reads.
 n-gram: a Kneser-Ney model of the same characters, with the order that is best on validation. Mean lead: bits per byte
-of the other models minus bits per byte of the own model. *Ahead* and *behind* count the other models that the own model is
-significantly better or worse than, paired by excerpt, after Holm's correction for these comparisons and those of a
+of the other models minus bits per byte of the own model. *Ahead* and *behind* count the other models that the own model
+is significantly better or worse than, paired by excerpt, after Holm's correction for these comparisons and those of a
 model of the author's other book with models of other authors."""
 CAPTION = "Mean over excerpts. Rows: models, by training book; columns: books read."
 FORMATS = dict.fromkeys(("own model, bits", "n-gram", "mean lead, bits"), ".3f")
