@@ -44,7 +44,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove a checkpoint that lies in `folder`, or that this process has saved."""
         place = Path(path).resolve()
-        # The parent only: in a folder from somebody else, `checkpoints` may be a link to any folder of yours.
+        # `folder` is not resolved itself: in a folder from somebody else it may be a link to any folder of yours.
         if place.parent == self.folder.parent.resolve() / self.folder.name or place in self.saved:
             super().remove_checkpoint(path)
 
