@@ -19,13 +19,13 @@ from timemachine.run.record import read_summary
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = "one_hot_is_embedding"
 SMOKE = ["scale=smoke", "data.corpus=sample", "data.num_train=2000", "data.num_val=500", "trainer.max_epochs=2"]
-TINY = ["recipe=next_edition", "data.corpus=sample", "data.num_train=1000", "data.num_val=500", "model.hiddens=8",
-        "model.embedding_dim=8", "data.start=0"]  # fmt: skip
-SHORT = {"history": "trainer.max_steps=5", "hyperparameters": "trainer.max_steps=10"}
+TINY = ["recipe=next_edition", "data.corpus=sample", "data.vocab_size=300", "data.num_train=1000", "data.num_val=500",
+        "model.hiddens=8", "model.embedding_dim=8", "data.start=0"]  # fmt: skip
+SHORT = {"history": ["trainer.max_steps=5"], "hyperparameters": ["trainer.max_steps=10", "data.num_steps=8"]}
 OF_TOKENS = sorted(file.stem for file in (REPOSITORY / "conf/grid/full/next_edition").glob("*.yaml"))
 OTHER = {"recall": ["data.corpus=recall"]}  # which its probe requires
 SWEEPS = [(exercise, SMOKE + OTHER.get(exercise, [])) for exercise in EXERCISES if exercise != QUICK]
-SWEEPS += [(exercise, [*TINY, SHORT.get(exercise, "trainer.max_epochs=5")]) for exercise in OF_TOKENS]
+SWEEPS += [(exercise, TINY + SHORT.get(exercise, ["trainer.max_epochs=5"])) for exercise in OF_TOKENS]
 
 
 @pytest.mark.parametrize(

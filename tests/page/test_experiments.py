@@ -51,7 +51,7 @@ def test_commands_compose(page: "Page") -> None:
             assert config.data.num_train is not None
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_commands_give_the_numbers_of_the_page(page: "Page", tmp_path: Path, novels: Path, program: Program) -> None:
     """Validation perplexities differ between kernels and machines: at a learning rate of 10 by some per cent."""
     wrong = []

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.programs import DEADLINE, Program, assert_succeeded
+from tests.support.programs import DEADLINE, Program, assert_succeeded, call_program
 from tests.support.runs import rows, summary
 from tests.support.wandb_server import ENTITY, KEY, ArrivedRun, WandbServer
 from timemachine.decoding import continue_text
@@ -112,17 +112,21 @@ def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
     assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
 
 
-def test_a_folder_chooses_no_project(program: Program, tmp_path: Path) -> None:
+def test_a_folder_chooses_no_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor, as the working directory, W&B's server: a folder may be somebody else's."""
-    assert_succeeded(program("train.py", *RUN, "trainer.max_epochs=1", WANDB_MODE="offline"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert_succeeded(call_program("train.py", *RUN, "trainer.max_epochs=1"))
+    monkeypatch.delenv("WANDB_MODE")
     with WandbServer() as server, WandbServer() as other:
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
         (tmp_path / "run/wandb/settings").write_text(f"[default]\nbase_url = {other.url}\nentity = thief\n")
         again = [f"resume={tmp_path / 'run'}", "trainer=cpu", "trainer.max_epochs=2"]
-        done = program("train.py", *again, "hydra.job.chdir=true", **server.environment())
+        done = call_program("train.py", *again, "hydra.job.chdir=true")
         assert done.returncode == 1 and done.stderr.startswith("error: hydra.job.chdir=true: "), done.stderr
         kept = tmp_path / "run/wandb.json"
         kept.write_text(json.dumps(json.loads(kept.read_text()) | {"project": "strangers", "id": "theirs"}))
-        done = program("train.py", *again, **server.environment())
+        done = call_program("train.py", *again)
         assert done.returncode == 1 and done.stderr.startswith("error: logger.wandb.project=timemachine: ")
         assert not server.runs and not other.runs and not other.unknown
 
