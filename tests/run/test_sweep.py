@@ -58,6 +58,13 @@ def test_a_mistake_in_code_is_a_traceback(tmp_path: Path) -> None:
     assert [row["status"] for row in load_sweep(tmp_path / "sweep")] == ["failed", "completed"]
 
 
+def test_a_glob_of_files(tmp_path: Path) -> None:
+    done = call_program("train.py", *SWEEP, "model=glob(*,exclude=reg*)")
+    assert_succeeded(done)
+    assert re.search(r"^job +1  2/2  completed  model=scratch ", done.stdout, re.MULTILINE)
+    assert len(load_sweep(tmp_path / "sweep")) == 2 and (tmp_path / "sweep/report.md").exists()
+
+
 @pytest.mark.slow
 def test_jobs_of_several_processes(program: Program, tmp_path: Path) -> None:
     """Each job has its own settings, also from config files that the command line adds."""

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
@@ -61,7 +62,8 @@ class Sweep(Callback):
             sys.exit(error_line(f"resume={config.resume}: {rule}"))
         sweeper = config.hydra.sweeper
         params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
-        parsed = OverridesParser.create().parse_overrides([*params.values(), *config.hydra.overrides.task])
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # which lists the files for `glob`
+        parsed = parser.parse_overrides([*params.values(), *config.hydra.overrides.task])
         overrides = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         sweeps = [each for each in overrides.values() if each.is_sweep_override()]
         self.varied = {each.key_or_group for each in sweeps} | {*params}
