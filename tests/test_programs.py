@@ -339,8 +339,9 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
         # a value of the wrong type, which Lightning would take
         ("trainer.deterministic=foo", "deterministic=foo"), ("trainer.fast_dev_run=1.5", "fast_dev_run=1.5"),
         ("trainer.min_epochs=[foo]", r"min_epochs=\[foo\]"), ("trainer.detect_anomaly=foo", "detect_anomaly=foo"),
-        ("trainer.max_time=1e300", "max_time"), ("callbacks.samples.prefixes=1", "prefixes=1"),
-        ("callbacks.best_checkpoint.filename={}", "filename"), ("logger=wandb logger.wandb.offline=2", "offline=2"),
+        ("trainer.max_time=1e300", "max_time"), ("trainer.max_time=60", "max_time=60"),
+        ("callbacks.samples.prefixes=1", "prefixes=1"), ("callbacks.best_checkpoint.filename={}", "filename"),
+        ("logger=wandb logger.wandb.offline=2", "offline=2"),
         # a name that nothing is found for
         ("data.corpus=nowhere.txt", "nowhere"), ("resume=nowhere", "nowhere"), ("probes=nowhere", "nowhere"),
         ("data.search_dirs=nowhere", "nowhere"), ("init_from=0", "init_from"),
