@@ -105,7 +105,8 @@ def draw_values(axes: Axes, jobs: DataFrame, name: str) -> None:
         axes.set(xticks=range(len(values)), xticklabels=[*map(in_short, values)], xlim=(-0.5, len(values) - 0.5))
     elif x.min() > 0 and x.max() >= 8 * x.min():
         axes.set_xscale("log")
-        ticks = values if are_few else LogLocator(subs=(1, 2, 5)).tick_values(x.min(), x.max())
+        subs = (1, 2, 5) if x.max() <= 100 * x.min() else (1,)  # labels that do not overlap
+        ticks = values if are_few else LogLocator(subs=subs).tick_values(x.min(), x.max())
         plain_numbers(axes.xaxis, [tick for tick in ticks if x.min() <= tick <= x.max()])
     elif are_few:
         plain_numbers(axes.xaxis, [*values])
