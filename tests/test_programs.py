@@ -18,7 +18,7 @@ from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
 from timemachine.page.__main__ import run_page
 from timemachine.run.load import load_model, load_run
-from timemachine.run.record import read_summary
+from timemachine.run.record import objective, read_summary
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
 SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")
@@ -233,6 +233,11 @@ class Bigrams(LightningModule):
         return torch.optim.SGD(self.parameters(), 100.0)
 
 
+class Lost(Bigrams):
+    def validation_step(self, batch, batch_idx):
+        self.log("score", float("nan") if self.current_epoch else 1.0)
+
+
 class Strided(TimeMachine):
     def __init__(self, num_steps=16, **windows):
         super().__init__(num_steps=num_steps, **windows)
@@ -303,6 +308,16 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
     assert done.returncode == 1 and "vocabulary" in done.stderr
     done = call_program("train.py", *typed, "probes=[stream]", "hydra.run.dir=probed")
     assert done.returncode == 1 and done.stderr.startswith("error: probes=[stream]: ")
+
+
+def test_an_own_metric_that_ends_as_nan(tmp_path: Path, own: Path) -> None:
+    """The run has diverged: a search counts it as inf, and goes on."""
+    model, data = ("~model", "+model._target_=own_models.Lost"), ("~data", "+data._target_=own_models.Letters")
+    typed = (*model, *data, "+data.seed=0", "optimized_metric=score", "trainer.max_epochs=2", "logger=csv")
+    done = call_program("train.py", *typed, "hydra.run.dir=run")
+    summary = read_summary(tmp_path / "run")
+    assert (done.returncode, summary["status"]) == (1, "diverged") and "error: diverged: score" in done.stderr
+    assert objective(summary) == math.inf and summary["metrics"]["best_score"] == 1
 
 
 def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None:

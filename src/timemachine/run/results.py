@@ -41,6 +41,8 @@ def outcome(summary: Mapping[str, Any]) -> tuple[str, str | None]:
         return "diverged", f"diverged: ends with a validation perplexity of {val:.4g}, {rule}"
     if not math.isfinite(metrics.get("train/perplexity", 0.0)):
         return "diverged", f"diverged: the training perplexity is not finite; {REMEDY}"
+    if not math.isfinite(metrics.get(metric, 0.0)):  # of a custom model; ours end with `Diverged`
+        return "diverged", f"diverged: {metric} is not finite"
     # Such as a run with `limit_val_batches=0`: completed, but a search cannot use it.
     names = ("train/perplexity", metric) if metric == "val/perplexity" else (metric,)  # a custom model has others
     missing = [name for name in names if name not in metrics]
