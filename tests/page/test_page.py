@@ -1,10 +1,12 @@
 """The file page.html: its location, the data of the run, and texts that cannot break out of their element."""
 
 import base64
+import errno
 import hashlib
 import math
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -54,6 +56,14 @@ def test_unsupported_models_are_refused(name: str, value: str | int) -> None:
     model.hparams[name] = value
     with pytest.raises(SettingError, match=rf"^model\.{name}={value}: "):
         make_page(model, LETTERS, summary_of(model))
+
+
+def test_command_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's error names no file."""
+    monkeypatch.setattr(command, "run_page", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(sys, "argv", ["page", "run=r"])
+    with pytest.raises(SystemExit, match=r"^error: \[Errno \d+\] No space left on device; [^\n]*$"):
+        command.main()
 
 
 def test_largest_page(monkeypatch: pytest.MonkeyPatch) -> None:

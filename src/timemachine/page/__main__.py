@@ -20,7 +20,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(error_line(error))
     except OSError as error:
-        sys.exit(f"error: {error.filename}: {error.strerror}; use run=<a copy in a writable folder>")
+        sys.exit(error_line(f"{error}; use run=<a copy in a writable folder>"))  # a full disk names no file
 
 
 def run_page(typed: str) -> Path:
