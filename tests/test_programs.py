@@ -312,8 +312,8 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
 
 def test_an_own_metric_that_ends_as_nan(tmp_path: Path, own: Path) -> None:
     """The run has diverged: a search counts it as inf, and goes on."""
-    model, data = ("~model", "+model._target_=own_models.Lost"), ("~data", "+data._target_=own_models.Letters")
-    typed = (*model, *data, "+data.seed=0", "optimized_metric=score", "trainer.max_epochs=2", "logger=csv")
+    model, data = ("~model", "+model._target_=own_models.Lost"), ("~data", "+data={_target_:own_models.Letters,seed:0}")
+    typed = (*model, *data, "optimized_metric=score", "trainer.max_epochs=2", "logger=csv")
     done = call_program("train.py", *typed, "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged") and "error: diverged: score" in done.stderr

@@ -129,7 +129,7 @@ def check_settings(settings: dict[str, Any]) -> None:
     hydra_cfg = HydraConfig.get()
     added = {override_name(override) for override in hydra_cfg.overrides.task if override.startswith("+")}
     # Hydra adds any name after a `+`: `+hidens=64` would train without a word.
-    for name in sorted(added - {str(group) for group in hydra_cfg.runtime.choices}):
+    for name in sorted(added - {*GROUPS, *map(str, hydra_cfg.runtime.choices)}):  # `~data` removes the choice
         require("." in name, name, settings.get(name), "no such setting; conf/train.yaml has them")
     for group, names in PASSED.items():
         for name in names.keys() & settings[group].keys():
