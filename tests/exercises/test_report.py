@@ -68,8 +68,11 @@ def test_report_program(tmp_path: Path) -> None:
     done = run_program("-m", "timemachine.report", ".", cwd=tmp_path)
     assert re.search(r"index/2 +completed +2 +7\.500 .*index/10 +completed +10 +7\.500 ", done.stdout, re.S)
     assert re.search(r"\| the run +\| 2 +\| 2 +\| 7.50 ± 0.00 +\|", (tmp_path / "report.md").read_text())
-    done = run_program("-m", "timemachine.report", "nowhere", cwd=tmp_path)
-    assert done.returncode == 1 and re.fullmatch("error: .*\n", done.stderr)
+    (tmp_path / "report.md").unlink()
+    (tmp_path / "report.md").mkdir()  # a file that cannot be written, also by root
+    for folder in ("nowhere", "."):
+        done = run_program("-m", "timemachine.report", folder, cwd=tmp_path)
+        assert done.returncode == 1 and re.fullmatch("error: .*\n", done.stderr), done.stderr
 
 
 def test_runs_and_sweeps_side_by_side(tmp_path: Path) -> None:
