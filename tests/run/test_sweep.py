@@ -65,6 +65,12 @@ def test_a_glob_of_files(tmp_path: Path) -> None:
     assert len(load_sweep(tmp_path / "sweep")) == 2 and (tmp_path / "sweep/report.md").exists()
 
 
+def test_no_best_job_if_all_diverged(tmp_path: Path) -> None:
+    done = call_program("train.py", *SWEEP, "model.lr=1e30,2e30")
+    assert [row["status"] for row in load_sweep(tmp_path / "sweep")] == ["diverged"] * 2
+    assert not re.search("^best ", done.stdout, re.MULTILINE)
+
+
 @pytest.mark.slow
 def test_jobs_of_several_processes(program: Program, tmp_path: Path) -> None:
     """Each job has its own settings, also from config files that the command line adds."""

@@ -177,7 +177,7 @@ def print_jobs(table: "DataFrame", jobs: list[Job]) -> None:
     print_table(f"{metric.rpartition('/')[2]} of each job, the best first", columns, cells.to_numpy().tolist())
     if settings[NUM_SHOWN:]:
         print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
-    if len(jobs) > 1 and best.overrides and metric in best.metrics:
+    if len(jobs) > 1 and best.overrides and best.status == "completed" and metric in best.metrics:
         print_text(f"best          job {best.name}: {shlex.join(['python', 'train.py', *best.overrides])}")
 
 
