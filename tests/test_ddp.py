@@ -70,7 +70,7 @@ def test_dropout_and_teacher(program: Program, tmp_path: Path) -> None:
     recipe = ["recipe=novel", "data.corpus=sample", "logger=csv", "model.hiddens=8", "trainer.precision=64-true"]
     recipe += ["trainer.max_epochs=2", "trainer.limit_train_batches=20", "trainer.check_val_every_n_epoch=1"]
     recipe += ["model.input_dropout=0.1", "model.output_dropout=0.2", "data.teacher=1"]
-    for trainer in ("cpu", "ddp_cpu"):
-        done = program("train.py", *recipe, f"trainer={trainer}", f"hydra.run.dir={trainer}")
+    for trainer, started in (("cpu", call_program), ("ddp_cpu", program)):
+        done = started("train.py", *recipe, f"trainer={trainer}", f"hydra.run.dir={trainer}")
         assert done.returncode == 0, done.stderr
     assert_same_tables(tmp_path / "ddp_cpu", tmp_path / "cpu")
