@@ -311,7 +311,7 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
 
 
 def test_an_own_metric_that_ends_as_nan(tmp_path: Path, own: Path) -> None:
-    """The run has diverged: a search counts it as inf, and goes on."""
+    """The run has diverged: a search counts it as inf and continues."""
     model, data = ("~model", "+model._target_=own_models.Lost"), ("~data", "+data={_target_:own_models.Letters,seed:0}")
     typed = (*model, *data, "optimized_metric=score", "trainer.max_epochs=2", "logger=csv")
     done = call_program("train.py", *typed, "hydra.run.dir=run")

@@ -65,6 +65,7 @@ def is_valid(value: Any, hint: Any) -> bool:
         return False
     except (PydanticUserError, TypeError):  # an annotation that cannot be checked
         return True
+    if not isinstance(value, PLAIN_TYPES) or (isinstance(value, str) and not isinstance(converted, PLAIN_TYPES)):
+        return True
     # pydantic reads "1" as a number, 1 as true and 60 as a duration, but the class would get the value as it is.
-    is_plain = isinstance(value, PLAIN_TYPES) and (isinstance(converted, PLAIN_TYPES) or not isinstance(value, str))
-    return not is_plain or type(value) is type(converted) or (type(value), type(converted)) == (int, float)
+    return type(value) is type(converted) or (type(value), type(converted)) == (int, float)
