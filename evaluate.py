@@ -22,13 +22,13 @@ def main(cfg: DictConfig) -> None:
     from timemachine.evaluation.baselines import compare_with_ngrams, print_comparison
     from timemachine.evaluation.scores import Evaluation, evaluate, find_texts, print_evaluation
     from timemachine.regularized.symbols import check_size
-    from timemachine.run.load import load_model, summary_of
+    from timemachine.run.run import load_run
 
     corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
     evaluations = list[Evaluation]()
     for run in runs:
-        model, vocab = load_model(run, class_of(cfg.model._target_))
-        summary = summary_of(run)
+        loaded = load_run(run, class_of(cfg.model._target_))
+        model, vocab, summary = loaded.model, loaded.vocab, loaded.summary
         texts = find_texts(corpus, summary, search_dirs)
         if cfg.baselines:
             check_size(vocab, "baselines=true", "baselines=false")

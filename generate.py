@@ -28,7 +28,7 @@ def main(cfg: DictConfig) -> None:
 
     # These take time to import, so they come after the checks of the command line.
     from timemachine.run.console import print_continuations
-    from timemachine.run.export import load_decoder, readable_prefix
+    from timemachine.run.decoder import load_decoder, readable_prefix
     from timemachine.sampling import Truncation, decode
 
     truncation = Truncation(settings["top_k"], settings["top_p"], settings["min_p"])

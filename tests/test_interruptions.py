@@ -15,8 +15,8 @@ from tests.support.processes import Running, running
 from tests.support.programs import TINY, Done, Program, assert_succeeded, call_program
 from tests.support.runs import epochs, summary, tables_and_weights
 from timemachine.page.epochs import EPOCH_WEIGHTS
-from timemachine.run.jobs import read_job
-from timemachine.run.record import is_running
+from timemachine.run.run import is_running
+from timemachine.study.jobs import load_job
 
 KILLS = int(os.environ.get("KILLS", 2))  # make torture: 100
 SHORT = [*TINY, "model.lr=2"]
@@ -154,12 +154,12 @@ def test_killed_worker(program: Program, tmp_path: Path) -> None:
     command = [*SWEEP, "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=200"]
     with running(tmp_path, *command) as sweep:
         sweep.wait_until(lambda: all(epochs(job) >= 2 for job in jobs[:2]))
-        assert read_job(jobs[0]).status == "running"
+        assert load_job(jobs[0]).status == "running"
         worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
         os.kill(worker, signal.SIGKILL)
         code, *_ = sweep.ended()
         sweep.wait_for_its_processes()
     assert code == 1
-    assert all(read_job(job).status == "failed" and 0 < epochs(job) < 200 for job in jobs[:2])
+    assert all(load_job(job).status == "failed" and 0 < epochs(job) < 200 for job in jobs[:2])
     assert_succeeded(program("train.py", *command))
     assert {(summary(job)["status"], epochs(job)) for job in jobs} == {("completed", 200)}

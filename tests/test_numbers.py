@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.numbers import EFFORT, EXERCISES, REFERENCE, SECTIONS, answer, head, jobs_of, page, report_of
 from timemachine.config import REPOSITORY
-from timemachine.exercises.report import module_of
+from timemachine.study.report import module_of
 
 WORDS = {"cells": 750}  # of an answer and the description of its runs, where 350 do not suffice
 

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from timemachine.run.record import objective, read_summary
 
 from tests.support.programs import Program, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
 from timemachine.page.__main__ import run_page
-from timemachine.run.load import load_model, load_run
-from timemachine.run.record import objective, read_summary
+from timemachine.run.run import load_run
+from timemachine.run.weights import load_model
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
 SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")

@@ -80,8 +80,8 @@ def test_all_settings_and_classes_are_listed(pages: dict[Path, Links]) -> None:
     documented = [
         "datamodule.TimeMachine",
         "language_model.RNNLMScratch.predict",
-        "run.load.load_run",
-        "run.tables.Tables",
+        "run.run.load_run",
+        "run.recorder.Recorder",
     ]
     assert api >= {f"timemachine.{name}" for name in documented}
 

@@ -50,8 +50,8 @@ API = {
     "Cells": "rnn.RNNScratch cells.LSTMScratch cells.GRUScratch cells.StackedRNNScratch",
     "Training and scores": "clipping.clip_gradients perplexity.Perplexity evaluation.scores.stream_score",
     "Sampling": "decoding.continue_text sampling.Truncation",
-    "Runs and sweeps": "run.load.load_run run.load.Run run.jobs.load_sweep",
-    "Callbacks": "run.live_plot.LivePlot "
+    "Runs and sweeps": "run.run.load_run run.run.Run study.jobs.load_sweep",
+    "Callbacks": "study.live_plot.LivePlot "
     + " ".join(re.findall(r"_target_: timemachine\.(\S+)", (ROOT / "conf/callbacks/default.yaml").read_text())),
     "Logger and checkpoints": "weights_and_biases.logger.WandbLogger run.checkpoints.AtomicCheckpointIO",
 }

@@ -4,6 +4,7 @@ conf/ has the defaults and a comment for each. `RNNLMScratch`, `TimeMachine`, ev
 arguments with the tables below. `TRAINER` has the numbers that Lightning's Trainer does not check itself.
 """
 
+import math
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -195,3 +196,10 @@ def format_value(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(format_value, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short(perplexity: float, decimals: int = 3) -> str:
+    """Return the perplexity with `decimals`, a million or more in scientific notation, NaN as a dash."""
+    if math.isnan(perplexity):
+        return "–"
+    return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"

@@ -41,7 +41,7 @@ from timemachine.decoding import continue_text
 from timemachine.errors import one_line
 from timemachine.kernels import fused, is_compiled, keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
-from timemachine.run.rows import write_rows
+from timemachine.run.tables import write_rows
 
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"

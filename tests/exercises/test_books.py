@@ -12,8 +12,9 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.evaluation.scores import stream_score
-from timemachine.exercises import books, other_authors, war_of_the_worlds
+from timemachine.exercises import other_authors, war_of_the_worlds
 from timemachine.language_model import RNNLMScratch
+from timemachine.study import books
 from timemachine.texts import CATALOGUE
 
 

@@ -11,11 +11,11 @@ from tests.support.programs import call_program
 from timemachine.config import REPOSITORY
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
-from timemachine.exercises.probes import PROBES, load_probes
 from timemachine.language_model import RNNLMScratch
 from timemachine.run import artifacts
-from timemachine.run.jobs import load_jobs
-from timemachine.run.record import read_summary
+from timemachine.run.summary import read_summary
+from timemachine.study.jobs import load_jobs
+from timemachine.study.probes import PROBES, load_probes
 
 EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 QUICK = "one_hot_is_embedding"

@@ -12,8 +12,8 @@ from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.baselines import MIXTURE, Baselines
 from timemachine.evaluation.scores import stream_nll, stream_score
 from timemachine.exercises import how_low
-from timemachine.exercises.comparison import student_t
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.comparison import student_t
 
 
 def test_probe_reads_targets_once(sample: Corpus) -> None:

@@ -14,7 +14,7 @@ from tests.support.processes import wait_until
 from tests.support.programs import DEADLINE, Program, assert_succeeded
 from tests.support.runs import epochs, rows, summary
 from timemachine.config import REPOSITORY
-from timemachine.run.record import is_running
+from timemachine.run.run import is_running
 
 pytestmark = pytest.mark.slurm
 

@@ -10,8 +10,8 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import EPOCH_WEIGHTS, in_half_precision, read_epochs, read_weights, write_weights
-from timemachine.run.load import load_model
-from timemachine.run.rows import read_numbers
+from timemachine.run.tables import read_rows
+from timemachine.run.weights import load_model
 
 
 def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> Non
     for epoch in (1, 2, 5, 6, 10):
         fit(tmp_path / "run", model, TimeMachine(32, 4, 96, 40, corpus=sample), max_epochs=epoch)
         expected[epoch] = in_half_precision(load_model(tmp_path / "run")[0])
-    kept, rows = read_epochs(tmp_path / "run"), read_numbers(tmp_path / "run/metrics.csv")
+    kept, rows = read_epochs(tmp_path / "run"), read_rows(tmp_path / "run/metrics.csv")
     assert [it.number for it in kept] == [0, 1, 5, 10]
     for it in kept:
         torch.testing.assert_close(it.weights, expected[int(it.number)], rtol=0, atol=0)

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from timemachine.run.artifacts import export_model
+from timemachine.run.rows import final_numbers
 from torch import Tensor
 
 from tests.page.models import LETTERS, TRAINER, random_model, summary_of
@@ -27,9 +29,7 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.page import Epoch, make_page, size_of
 from timemachine.page import __main__ as command
 from timemachine.page.epochs import in_half_precision, write_page
-from timemachine.run.artifacts import export_model
-from timemachine.run.record import read_summary
-from timemachine.run.rows import final_numbers
+from timemachine.run.summary import read_summary
 from timemachine.vocab import Vocab
 
 

@@ -10,7 +10,8 @@ import pytest
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
 from timemachine.run.program import RESOLVERS, find_runs, newest_run
-from timemachine.run.record import LAST
+
+LAST = "checkpoints/last.ckpt"
 
 
 def test_newest_run() -> None:

@@ -22,10 +22,10 @@ from pandas import DataFrame, Series
 
 import timemachine.run.program  # noqa: F401  resolvers of conf/
 from timemachine.config import REPOSITORY
-from timemachine.exercises import report
-from timemachine.exercises.comparison import against, at_best, compare, estimate, fisher, holm, share_interval
 from timemachine.run.files import write_figure
-from timemachine.run.record import flat
+from timemachine.run.summary import flat
+from timemachine.study import report
+from timemachine.study.comparison import against, at_best, compare, estimate, fisher, holm, share_interval
 
 REFERENCE = REPOSITORY / "sweeps/reference"
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",

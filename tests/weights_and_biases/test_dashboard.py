@@ -12,7 +12,7 @@ import yaml
 from tests.support.wandb_server import ENTITY, WandbServer
 from timemachine import dashboard
 from timemachine.config import REPOSITORY
-from timemachine.run.rows import COLUMNS
+from timemachine.run.tables import COLUMNS
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, SAMPLES
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # raised by the import of wandb_workspaces

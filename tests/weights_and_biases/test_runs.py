@@ -15,8 +15,8 @@ from tests.support.programs import DEADLINE, Program, assert_succeeded, call_pro
 from tests.support.runs import rows, summary
 from tests.support.wandb_server import ENTITY, KEY, ArrivedRun, WandbServer
 from timemachine.decoding import continue_text
-from timemachine.run.load import load_model
-from timemachine.run.rows import COLUMNS
+from timemachine.run.tables import COLUMNS
+from timemachine.run.weights import load_model
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, SAMPLES
 
 SHORT = ("data=sample", "data.num_train=2051", "trainer=cpu", "trainer.max_epochs=2", "model.hiddens=8")

@@ -11,10 +11,12 @@ from pandas.api.typing import DataFrameGroupBy
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.baselines import KNESER_NEY, MIXTURE, Baselines, with_context
 from timemachine.evaluation.scores import BLOCK, mean_and_error, score, stream_nll
-from timemachine.exercises.comparison import LEVEL, estimate, student_t
-from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.comparison import LEVEL, estimate, student_t
+from timemachine.study.drawing import plain_numbers
+from timemachine.study.figures import COLOURS, panels
 
+REQUIRES = {"data.tokens": ("letters",)}  # n-grams of letters
 STEPS = {  # setting -> column of the table
     "data.num_train": "training windows",
     "model.optimizer": "optimizer",

@@ -1,12 +1,11 @@
 """Next edition, exercise 5: 10,000 windows and 100 epochs. What do the curves of training and validation show?"""
 
-from pathlib import Path
-
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.drawing import COLOURS, lines, panels
-from timemachine.run.rows import read_curve
+from timemachine.study.drawing import lines
+from timemachine.study.figures import COLOURS, panels
+from timemachine.study.generic import curve_of
 
 SETTINGS = ()
 SETUP = """
@@ -34,6 +33,6 @@ def figure(jobs: DataFrame) -> Figure:
     series = {}
     for split, name in (("train", "training"), ("val", "validation")):
         for start, folder in zip(jobs["data.start"], jobs["folder"], strict=True):
-            series[f"{name}, from {start:,}"] = read_curve(Path(folder, "metrics.csv"), f"{split}/perplexity")
+            series[f"{name}, from {start:,}"] = curve_of(folder, f"{split}/perplexity")
     lines(axes, series, ",.1f", COLOURS[: len(series) // 2])  # one colour per excerpt
     return fig

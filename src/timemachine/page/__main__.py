@@ -32,7 +32,7 @@ def run_page(typed: str) -> Path:
         raise SettingError(f"{typed}: not found; use the folder that train.py printed at its end")
 
     from timemachine.page.epochs import read_epochs
-    from timemachine.run.load import load_run
+    from timemachine.run.run import load_run
 
     loaded = load_run(run)
     model = loaded.model  # fails for a run without one

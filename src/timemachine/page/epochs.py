@@ -16,8 +16,7 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import MAX_BYTES, Epoch, check_model, make_page, size_of
 from timemachine.run.files import relative_path, write_whole
-from timemachine.run.record import Record, with_class_defaults
-from timemachine.run.rows import read_numbers
+from timemachine.run.run import Run, load_run
 
 EPOCH_WEIGHTS = "epochs.safetensors"  # in a run's folder
 SAVED_EPOCHS = (0, 1, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # 0: before training
@@ -54,7 +53,7 @@ def read_weights(folder: Path) -> dict[int, Weights]:
 def read_epochs(folder: Path) -> list[Epoch]:
     """Return the epochs with saved weights, with their perplexities from metrics.csv."""
     numbers: dict[float, dict[str, float]] = {}
-    for row in read_numbers(folder / "metrics.csv"):  # several per epoch with trainer.val_check_interval
+    for row in load_run(folder).curves:  # several per epoch with trainer.val_check_interval
         measured = {name: value for name, value in row.items() if value == value}
         numbers.setdefault(row["epoch"], {}).update(measured)
 
@@ -92,12 +91,12 @@ class RunPage(Callback):
         if (epoch := trainer.current_epoch + 1) in SAVED_EPOCHS and trainer.is_global_zero:
             self._keep(epoch, read_weights(self.folder), pl_module)
 
-    def log_results(self, run: Record, trainer: pl.Trainer) -> str:
+    def log_results(self, run: Run, trainer: pl.Trainer) -> str:
         """Write the page; return a line with its path, "" if the model or the data are a user's."""
         model, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
         if run.is_job or not (isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine)):
             return ""
-        return write_page(self.folder, model, data, with_class_defaults(run.summary))
+        return write_page(self.folder, model, data, run.summary)
 
     def _keep(self, epoch: int, weights: dict[int, Weights], model: Any) -> None:
         with suppress(SettingError):

@@ -1,23 +1,19 @@
 """Figures of any text, and of a run that diverges. Warnings of matplotlib are errors here."""
 
 import math
-from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 
-from timemachine.exercises.drawing import lines
-from timemachine.run.curves import draw_curves, write_curves
-from timemachine.run.files import image_of
-from timemachine.run.rows import COLUMNS, write_rows
+from timemachine.study.drawing import lines
+from timemachine.study.figures import draw_curves, image_of, perplexity_figure
 
 
 @pytest.mark.parametrize("title", ["$100 and $200", "時光機器", "\x1b[2J"])
-def test_texts_of_figures_are_plain(title: str, tmp_path: Path) -> None:
+def test_texts_of_figures_are_plain(title: str) -> None:
     rows = [{"epoch": 1, "step": 5, "train/perplexity": 20.0, "val/perplexity": 19.0}]
-    write_rows(tmp_path / "metrics.csv", COLUMNS["metrics.csv"], rows)
-    write_curves(tmp_path, {"corpus": {"title": title, "vocabulary": 28}})
-    assert (tmp_path / "perplexity.png").exists()
+    figure = perplexity_figure(rows, {"title": title, "vocabulary": 28})
+    assert figure and image_of(figure)
     figure = Figure(layout="constrained")
     axes = figure.subplots()
     axes.plot([1, 2], [10, 1e5], label=title)

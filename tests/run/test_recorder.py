@@ -17,9 +17,11 @@ from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.language_model import RegularizedRNNLM
 from timemachine.regularized.teacher import TaughtTimeMachine
-from timemachine.run import tables
-from timemachine.run.console import silence
-from timemachine.run.rows import final_numbers
+from timemachine.run import recorder
+from timemachine.run.progress import silence
+from timemachine.run.recorder import Recorder
+from timemachine.run.run import Run
+from timemachine.run.summary import new_summary
 
 
 def data_of(sample: Corpus, num_train: int = 310) -> TimeMachine:
@@ -49,7 +51,8 @@ def test_own_metrics_are_in_epochs(sample: Corpus, tmp_path: Path) -> None:
     steps, epochs = rows(tmp_path / "steps.csv"), rows(tmp_path / "metrics.csv")
     mean = (0 * 64 + 1 * 64 + 2 * 64 + 3 * 64 + 4 * 54) / 310  # Lightning weights batches by their number of windows
     found = [(row["last"], row["both_step"], row.get("both_epoch"), row.get("val/own")) for row in epochs]
-    assert found == [(1, 1, None, 1), (3, 3, None, 1), (4, 4, pytest.approx(mean), None)] * 2
+    first = [(1, 1, None, 1), (3, 3, None, 1), (4, 4, pytest.approx(mean), None)]
+    assert found == [*first, *first[:2], (4, 4, pytest.approx(mean), 1)]  # the last step is validated
     assert steps[0].keys() == {"epoch", "step", "loss", "grad_norm", "grad_norm_clipped"}
 
 
@@ -68,7 +71,7 @@ class Clock(Callback):
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(tables, "perf_counter", lambda: clock.now)
+    monkeypatch.setattr(recorder, "perf_counter", lambda: clock.now)
     return clock
 
 
@@ -89,30 +92,37 @@ def test_speed_counts_targets(tmp_path: Path, clock: Clock) -> None:
 
 # The final numbers
 
-METRICS = """\
-epoch,step,val/perplexity,val/bits_per_byte,test/perplexity
-1,2,8.25,3.0,
-2,3,7.25,2.75,
-3,4,7.75,2.875,8.5
-"""
-STEPS = """\
-epoch,step,loss,grad_norm,grad_norm_clipped
-1,1,2.5,0.5,0.5
-1,2,2.25,1.25,1.0
-2,3,1.75,3.0,1.0
-3,4,1.5,0.25,0.25
-"""
+CURVES = [
+    {"epoch": 1, "step": 2, "val/perplexity": 8.25, "val/bits_per_byte": 3.0},
+    {"epoch": 2, "step": 3, "val/perplexity": 7.25, "val/bits_per_byte": 2.75},
+    {"epoch": 3, "step": 4, "val/perplexity": 7.25, "val/bits_per_byte": 2.875, "test/perplexity": 8.5},
+]
+STEPS = [[1, 1, 2.5, 0.5, 0.5], [1, 2, 2.25, 1.25, 1.0], [2, 3, 1.75, 3.0, 1.0], [3, 4, 1.5, 0.25, 0.25]]
 FINAL = {
-    "epoch": 3, "step": 4, "val/perplexity": 7.75, "val/bits_per_byte": 2.875, "test/perplexity": 8.5,
-    "best_val/perplexity": 7.25, "best_val/bits_per_byte": 2.75, "best_epoch": 2,
+    "epoch": 3, "step": 4, "val/perplexity": 7.25, "val/bits_per_byte": 2.875, "test/perplexity": 8.5,
+    "best_val/perplexity": 7.25, "best_epoch": 2, "val/bits_per_byte_at_best_epoch": 2.75,
     "clipped_steps": 2, "num_steps_done": 4, "largest_grad_norm": 3.0,
 }  # fmt: skip
 
 
 def test_final_numbers_and_best_epoch(tmp_path: Path) -> None:
-    (tmp_path / "metrics.csv").write_text(METRICS)
-    (tmp_path / "steps.csv").write_text(STEPS)
-    assert final_numbers(tmp_path) == FINAL
+    """Of equal epochs the first one is the best, as in best.ckpt."""
+    recorder = Recorder(Run(tmp_path, new_summary({}, [], "None")), {})
+    recorder.run.curves = CURVES
+    recorder.steps = [torch.tensor(STEPS, dtype=torch.float64)]
+    assert recorder.final_numbers() == FINAL
+
+
+@pytest.mark.parametrize(
+    ("validations", "status", "has_learned"),
+    [([27.0, 20.0], "completed", True), ([28.2, 28.1], "completed", False), ([28.1], "completed", False),
+     ([28.1, 28.2], "diverged", False), ([500.0], "diverged", False), ([20.0, 1e9], "diverged", False)],
+)  # fmt: skip
+def test_outcome(validations: list[float], status: str, has_learned: bool, tmp_path: Path) -> None:
+    recorder = Recorder(Run(tmp_path, new_summary({}, [], "None")), {})
+    recorder.run.curves = [{"epoch": n, "step": n, "val/perplexity": value} for n, value in enumerate(validations, 1)]
+    recorder.run.summary["metrics"] = recorder.final_numbers() | {"train/perplexity": 20.0}
+    assert (recorder.outcome(28)[0], recorder.outcome(28)[1] is None) == (status, has_learned)
 
 
 # Loggers

@@ -20,11 +20,12 @@ from timemachine.datamodule import SEARCH_DIRS, TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.ngrams import best_order, kneser_ney
 from timemachine.evaluation.scores import score
-from timemachine.exercises.stream import scores, with_bytes
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.stream import scores, with_bytes
 from timemachine.texts import CATALOGUE
 from timemachine.vocab import Vocab
 
+REQUIRES = {"data.tokens": ("letters", "bpe")}  # vocabularies that encode any book
 TARGETS = range(15_032, 135_032)  # 10,000 + 5,000 windows of 32 characters, and 120,000 characters after them
 TARGETS_FOR_TOKENS = range(155_000, 178_000)  # characters after 55,032 tokens of The Time Machine, up to its end
 MAX_ORDER = 7  # of the n-grams; validation chooses the order

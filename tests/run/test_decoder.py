@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from tests.run.test_load import SUMMARY, VOCAB, Mine, saved
+from tests.run.test_weights import SUMMARY, VOCAB, Mine, saved
 from tests.support.programs import Program
 from timemachine.decoding import continue_text
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.language_model import RegularizedRNNLM
-from timemachine.run.artifacts import export_model
-from timemachine.run.export import load_numpy_decoder
+from timemachine.run.decoder import load_numpy_decoder
+from timemachine.run.weights import exported
 from timemachine.sampling import Truncation, decode
 
 EMBEDDING: dict[str, Any] = {"input": "embedding", "embedding_dim": 5}
@@ -27,9 +27,9 @@ ASKED: list[tuple[Any, ...]] = [
 ]
 
 
-def exported(folder: Path, model: RNNLMScratch) -> Path:
+def export(folder: Path, model: RNNLMScratch) -> Path:
     folder.mkdir(exist_ok=True)
-    export_model(folder / "model.safetensors", model, VOCAB, SUMMARY)
+    (folder / "model.safetensors").write_bytes(exported(model, VOCAB, SUMMARY))
     return folder
 
 
@@ -39,7 +39,7 @@ def exported(folder: Path, model: RNNLMScratch) -> Path:
 def test_same_text_as_with_the_model(kind: Any, network: Any, dtype: torch.dtype, tmp_path: Path) -> None:
     torch.manual_seed(11)
     model = kind(len(VOCAB), hiddens=8, sigma=1.0, **network).to(dtype)
-    run = exported(tmp_path / "run", model)
+    run = export(tmp_path / "run", model)
     loaded = load_numpy_decoder(run)
     assert loaded and load_numpy_decoder(run / "model.safetensors")
     for asked in ASKED:
@@ -53,11 +53,11 @@ def test_same_text_as_with_the_model(kind: Any, network: Any, dtype: torch.dtype
     ids=["another cell", "a class of a user", "another vocabulary", "16 bits"],
 )  # fmt: skip
 def test_what_takes_the_model(model: RNNLMScratch, tmp_path: Path) -> None:
-    assert load_numpy_decoder(exported(tmp_path / "run", model)) is None
+    assert load_numpy_decoder(export(tmp_path / "run", model)) is None
 
 
 def test_damaged_export(tmp_path: Path) -> None:
-    exported(tmp_path, FusedRNNLM(len(VOCAB), 3))
+    export(tmp_path, FusedRNNLM(len(VOCAB), 3))
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-8])
     assert load_numpy_decoder(tmp_path) is None and load_numpy_decoder(tmp_path / "nothing") is None
@@ -65,7 +65,7 @@ def test_damaged_export(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("status", "step"), [("completed", 3), ("running", 3), ("completed", 4)])
 def test_a_resumed_run_has_an_older_export(status: str, step: int, tmp_path: Path) -> None:
-    run = exported(saved(tmp_path).parents[1], RNNLMScratch(len(VOCAB), 3))
+    run = export(saved(tmp_path).parents[1], RNNLMScratch(len(VOCAB), 3))
     assert load_numpy_decoder(run) is None  # no summary.json, so last.ckpt may be newer
     (run / "summary.json").write_text(json.dumps(SUMMARY | {"status": status, "metrics": {"step": step}}))
     assert (load_numpy_decoder(run) is not None) == ((status, step) == ("completed", 3))
@@ -74,7 +74,7 @@ def test_a_resumed_run_has_an_older_export(status: str, step: int, tmp_path: Pat
 def test_generate_without_torch(tmp_path: Path, program: Program) -> None:
     torch.manual_seed(0)
     model = FusedRNNLM(len(VOCAB), 8, sigma=1.0)
-    typed = (f"run={exported(tmp_path / 'run', model)}", "prefix=ab", "num_preds=30", "alpha=1", "num_samples=3")
+    typed = (f"run={export(tmp_path / 'run', model)}", "prefix=ab", "num_preds=30", "alpha=1", "num_samples=3")
     done = program("generate.py", *typed, PYTHONPROFILEIMPORTTIME="1")  # lists the imported modules
     assert done.stdout.splitlines() == continue_text(model, VOCAB, "ab", 30, 1.0, 3)
     assert " numpy\n" in done.stderr and not {"torch", "lightning"} & set(done.stderr.split())

@@ -9,9 +9,9 @@ from timemachine.config import Tokens
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.exercises import ngrams
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.symbols import LETTERS
+from timemachine.study import ngrams
 
 
 def measured(data: TimeMachine) -> dict[str, Any]:

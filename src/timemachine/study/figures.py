@@ -1,18 +1,23 @@
 """The style of all figures, and the book's figure: both perplexities over epochs, in perplexity.png and LivePlot."""
 
+import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from timemachine.run.console import short
-from timemachine.run.files import write_figure
-from timemachine.run.rows import read_numbers
+from timemachine.config import short
+
+if TYPE_CHECKING:
+    from timemachine.run.run import Run
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
 WIDE = 100  # largest over smallest perplexity of a linear axis: a diverged run may reach 1e111
@@ -54,12 +59,18 @@ def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]])
     axes.set_xlabel("epoch")
 
 
-def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", width: float | None = None) -> None:
-    """Write perplexity.png, or svg or pdf: both perplexities over epochs, as in the book.
+class PerplexityFigure(Callback):
+    """Write perplexity.png at the end of a run: both perplexities over epochs, as in the book."""
 
-    `width`: in inches. No file if no perplexity was measured.
-    """
-    rows = read_numbers(folder / "metrics.csv")
+    def log_results(self, run: "Run", trainer: pl.Trainer) -> str:
+        """Write the figure, if a perplexity was measured."""
+        if figure := perplexity_figure(run.curves, run.summary["corpus"]):
+            run.write("perplexity.png", image_of(figure))
+        return ""
+
+
+def perplexity_figure(rows: Sequence[Mapping[str, float]], text: Mapping[str, Any]) -> Figure | None:
+    """Return the book's figure, None if no perplexity was measured. `rows`: of metrics.csv; `text`: of summary.json."""
     # Validations within an epoch are drawn at their fraction of it, from the steps at which epochs end.
     ends = {row["epoch"]: row["step"] for row in rows}
     curves: dict[str, list[tuple[float, float]]] = {"train": [], "val": []}
@@ -67,15 +78,33 @@ def write_curves(folder: Path, summary: Mapping[str, Any], form: str = "png", wi
         first, last = ends.get(row["epoch"] - 1, 0), ends[row["epoch"]]
         epoch = row["epoch"] - 1 + (row["step"] - first) / max(last - first, 1)  # a fraction for a validation within it
         for name, curve in curves.items():
-            if not math.isnan(row[f"{name}/perplexity"]):
-                curve.append((epoch, row[f"{name}/perplexity"]))
+            if not math.isnan(perplexity := row.get(f"{name}/perplexity", math.nan)):
+                curve.append((epoch, perplexity))
     if not any(curves.values()):
-        return
+        return None
     figure, ((axes,),) = panels()
     draw_curves(axes, curves)
-    guessing = summary["corpus"].get("vocabulary", math.inf)
+    guessing = text.get("vocabulary", math.inf)
     if guessing < 2 * axes.get_ylim()[1]:  # a line far above the curves would flatten them
         axes.axhline(guessing, color="grey", linestyle=":", label=f"guessing: {guessing:,}")
-    axes.set_title(summary["corpus"].get("title"))
+        axes.set_ylim(None, max(axes.get_ylim()[1], 1.05 * guessing))
+    axes.set_title(text.get("title", ""))
     axes.legend()
-    write_figure(folder / f"perplexity.{form}", figure, width)
+    return figure
+
+
+def image_of(figure: Figure, form: str = "png", width: float | None = None) -> bytes:
+    """Return a figure as png, svg or pdf, `width` inches wide.
+
+    Its texts are plain: matplotlib would read `$` in a name as a formula.
+    """
+    if width:
+        figure.set_size_inches(width, width * figure.get_figheight() / figure.get_figwidth())
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and text.get_text():  # not of ticks that matplotlib writes when it draws, such as 10²
+            text.set_parse_math(False)
+    image = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn for the character
+        figure.savefig(image, format=form)
+    return image.getvalue()

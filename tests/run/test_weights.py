@@ -20,15 +20,15 @@ from timemachine.errors import SettingError
 from timemachine.evaluation.scores import evaluate
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.__main__ import run_page
-from timemachine.run.artifacts import export_model
-from timemachine.run.checkpoints import AtomicCheckpointIO, class_name
+from timemachine.page.epochs import page_of
+from timemachine.run.checkpoints import AtomicCheckpointIO, load_initial_weights
 from timemachine.run.files import relative_path
-from timemachine.run.load import load_initial_weights, load_model, summary_of
+from timemachine.run.run import load_run
+from timemachine.run.weights import class_name, exported, load_model
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
-SUMMARY: dict[str, Any] = {name: {} for name in ("versions", "git", "settings", "corpus")}
+SUMMARY: dict[str, Any] = {name: {} for name in ("versions", "git", "corpus")} | {"settings": {"data": {}}}
 SUMMARY["status"] = "completed"
 SUMMARY["metrics"] = {"step": 3}
 MODEL = RNNLMScratch(len(VOCAB), hiddens=3)
@@ -72,18 +72,18 @@ def assert_rejected(run: Path, says: str | None = None, model_class: type[RNNLMS
 def test_export_round_trip(input: str, tmp_path: Path) -> None:
     width = 3 if input == "embedding" else 32
     model = FusedRNNLM(len(VOCAB), hiddens=7, activation="relu", input=input, embedding_dim=width)
-    export_model(tmp_path / "model.safetensors", model, VOCAB, SUMMARY)
+    (tmp_path / "model.safetensors").write_bytes(exported(model, VOCAB, SUMMARY))
     loaded, vocab = load_model(tmp_path / "model.safetensors")
     assert weights(loaded) == weights(model) and loaded.hparams == model.hparams and type(loaded) is FusedRNNLM
     assert vocab.idx_to_token == VOCAB.idx_to_token
-    assert summary_of(tmp_path / "model.safetensors") == SUMMARY
+    assert load_run(tmp_path / "model.safetensors").summary.items() >= SUMMARY.items()
     of_any_program = safetensors.numpy.load_file(tmp_path / "model.safetensors")
     np.testing.assert_array_equal(of_any_program["W_hq"], model.W_hq.detach().numpy())
 
 
 def test_own_class_has_to_be_named(tmp_path: Path) -> None:
     """No other class is built in silence, and none is imported by a name in a file."""
-    export_model(tmp_path / "model.safetensors", Mine(len(VOCAB), hiddens=3), VOCAB, SUMMARY)
+    (tmp_path / "model.safetensors").write_bytes(exported(Mine(len(VOCAB), hiddens=3), VOCAB, SUMMARY))
     saved(tmp_path, {"class": class_name(Mine)})
     for run in (tmp_path / "model.safetensors", tmp_path / "run"):
         assert_rejected(run, "Mine")
@@ -136,9 +136,9 @@ def test_mismatched_checkpoint_is_rejected(changes: dict[str, Any], tmp_path: Pa
 @pytest.mark.parametrize(("step", "is_newer"), [(4, True), (3, True), (2, False)])
 def test_the_newer_weights_are_read(step: int, is_newer: bool, tmp_path: Path) -> None:
     """A run that was resumed and killed has an older export, one without last.ckpt an older checkpoint."""
-    exported = MODEL if step == 3 else RNNLMScratch(len(VOCAB), 3)
-    export_model(saved(tmp_path, step=step).parents[1] / "model.safetensors", exported, VOCAB, SUMMARY)
-    assert weights(load_model(tmp_path / "run")[0]) == weights(MODEL if is_newer else exported)
+    older = MODEL if step == 3 else RNNLMScratch(len(VOCAB), 3)
+    (saved(tmp_path, step=step).parents[1] / "model.safetensors").write_bytes(exported(older, VOCAB, SUMMARY))
+    assert weights(load_model(tmp_path / "run")[0]) == weights(MODEL if is_newer else older)
 
 
 def test_initial_weights_of_an_own_class(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_load_run(sample: Corpus) -> None:
     for name, row in zip(("val", "test"), rows[1:], strict=True):
         assert row.window
         assert row.window.perplexity == pytest.approx(run.summary["metrics"][f"{name}/perplexity"], rel=1e-6)
-    assert run_page("run=run").is_file()
+    assert page_of(Path("run")).is_file()
     Path("text.txt").write_text("another text " * 99)
     with pytest.raises(SettingError, match=r"^data.corpus=.*text.txt: "):
         _ = timemachine.load_run("run").data

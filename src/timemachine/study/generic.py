@@ -5,7 +5,6 @@ would minimise: as a heat map of two settings, or in one panel for each setting.
 """
 
 import math
-from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
@@ -16,11 +15,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator
 from pandas import DataFrame
 
-from timemachine.exercises.comparison import estimate
-from timemachine.exercises.drawing import COLOURS, panels, plain_numbers
-from timemachine.run.console import short
-from timemachine.run.jobs import METRIC, SYMBOLS, in_short, is_setting
-from timemachine.run.rows import read_curve
+from timemachine.config import short
+from timemachine.run.run import METRIC, load_run
+from timemachine.study.comparison import estimate
+from timemachine.study.drawing import plain_numbers
+from timemachine.study.figures import COLOURS, panels
+from timemachine.study.jobs import SYMBOLS, in_short, is_setting
 
 SETTINGS = None
 SETUP = """
@@ -67,8 +67,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the final metric as a heat map of two settings or over each setting; over the epochs if none varies."""
     names, metric = [name for name in _settings(jobs) if name not in ("seed", *SYMBOLS)], _metric(jobs)
     if not names or metric not in jobs:
-        fig, ((axes,),) = panels(height=4.5)
-        draw_epochs(fig, axes, jobs)
+        fig = figure_of_epochs(jobs)
     elif len(names) == 2 and _is_grid(jobs[names]):
         fig, ((axes,),) = panels(height=4.5)
         draw_heat_map(axes, jobs, *names)
@@ -81,6 +80,13 @@ def figure(jobs: DataFrame) -> Figure:
             axes.set_visible(False)
         for axes in grid[:, 0]:
             axes.set_ylabel(metric)
+    return fig
+
+
+def figure_of_epochs(jobs: DataFrame) -> Figure:
+    """Draw the metric of each run over its epochs, on one axis."""
+    fig, ((axes,),) = panels(height=4.5)
+    draw_epochs(fig, axes, jobs)
     return fig
 
 
@@ -140,7 +146,7 @@ def draw_epochs(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
     for place, name in reversed([*enumerate(names)]):  # draw the lowest curve on top
         colour, style = LINE_STYLES[place] if place < len(LINE_STYLES) else ("lightgrey", "-")
         for number, folder in enumerate(jobs["folder"][labels == name]):
-            if curve := read_curve(Path(folder, "metrics.csv"), metric):
+            if curve := curve_of(folder, metric):
                 label = shorten(name, 45, placeholder=" …") if not number and place < len(LINE_STYLES) else None
                 axes.plot([*curve], [min(value, MAX_DRAWN) for value in curve.values()], style, color=colour,
                           linewidth=1.2, marker="." if len(curve) < 3 else None, label=label)  # fmt: skip
@@ -152,6 +158,12 @@ def draw_epochs(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
             *(part[::-1] for part in axes.get_legend_handles_labels()), loc="outside right upper", fontsize="small"
         )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
+def curve_of(folder: str, metric: str) -> dict[float, float]:
+    """Return a metric of a run by epoch, {} if it was not measured."""
+    rows = [row for row in load_run(folder).curves if not math.isnan(row.get(metric, math.nan))]
+    return {row["epoch"]: row[metric] for row in rows}
 
 
 def _final(jobs: DataFrame) -> pd.Series:

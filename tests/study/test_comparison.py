@@ -14,8 +14,9 @@ from pandas import DataFrame
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises import trigrams
-from timemachine.exercises.comparison import (
+from timemachine.language_model import RNNLMScratch
+from timemachine.study import trigrams
+from timemachine.study.comparison import (
     UNDECIDED,
     Estimate,
     against,
@@ -28,8 +29,7 @@ from timemachine.exercises.comparison import (
     student_t,
     verdicts,
 )
-from timemachine.exercises.outcomes import outcomes
-from timemachine.language_model import RNNLMScratch
+from timemachine.study.outcomes import outcomes
 
 NUMBERS = st.floats(-1e3, 1e3).map(lambda value: round(value, 9))  # rounded, so that squares do not underflow
 

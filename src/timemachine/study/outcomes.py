@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from pandas import DataFrame
 
-from timemachine.exercises.comparison import share_interval
-from timemachine.exercises.drawing import COLOURS, MARKERS
+from timemachine.study.comparison import share_interval
+from timemachine.study.drawing import MARKERS
+from timemachine.study.figures import COLOURS
 
 LEARNS = """
 A run learns if its last validation perplexity is below the perplexity of the book's n-grams (section 9.3), which are

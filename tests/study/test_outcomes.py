@@ -7,7 +7,7 @@ import pytest
 from pandas import DataFrame
 
 from timemachine.exercises import clipping, relu
-from timemachine.exercises.comparison import share_interval
+from timemachine.study.comparison import share_interval
 
 
 def jobs(rates: tuple[float, ...], status: str = "completed") -> DataFrame:

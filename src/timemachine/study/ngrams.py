@@ -11,8 +11,8 @@ import torch
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import best_order, kneser_ney
 from timemachine.evaluation.scores import score
-from timemachine.exercises.stream import with_bytes
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.stream import with_bytes
 
 MAX_ORDER = 5
 

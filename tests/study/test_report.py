@@ -14,8 +14,9 @@ from tests.support.jobs import leave_job
 from tests.support.programs import run_program
 from tests.support.runs import table
 from timemachine.errors import SettingError
-from timemachine.exercises import clipping, generic, report, small_data
-from timemachine.run.jobs import load_jobs, rows_of
+from timemachine.exercises import clipping, small_data
+from timemachine.study import generic, report
+from timemachine.study.jobs import load_jobs, rows_of
 
 
 def test_no_job_has_ended(tmp_path: Path) -> None:
@@ -29,14 +30,6 @@ def test_an_exercise_is_not_a_path(exercise: str, tmp_path: Path) -> None:
     leave_job(tmp_path, {"seed": 0}, exercise=exercise)
     report.write_report(tmp_path, exercise, load_jobs(tmp_path))
     assert "reference sweep" not in (tmp_path / "report.md").read_text()
-
-
-@pytest.mark.parametrize("scale", ["full", "smoke"])
-def test_smoke_report_says_so(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})
-    report.write_report(tmp_path, "none", load_jobs(tmp_path))
-    assert ("scale=smoke" in capsys.readouterr().out) == (scale == "smoke")
-    assert ("scale=smoke" in (tmp_path / "report.md").read_text()) == (scale == "smoke")
 
 
 @pytest.mark.parametrize("module", [generic, small_data])
@@ -57,7 +50,7 @@ def test_figures_of_damaged_tables(module: Any, content: bytes, is_damaged: bool
 def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
     """A spreadsheet would compute them. Numbers stay numbers."""
     leave_job(tmp_path, {"seed": 0}, message="=HYPERLINK(1)", metrics={"val/perplexity": -7.5})
-    report.write_report(tmp_path, "none", load_jobs(tmp_path))
+    report.write_report(tmp_path, "None", load_jobs(tmp_path))
     (row,) = table(tmp_path / "summary.csv")
     assert (row["message"], row["val/perplexity"]) == ("'=HYPERLINK(1)", "-7.5")
 
@@ -65,13 +58,13 @@ def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
 def test_report_program(tmp_path: Path) -> None:
     for number in (10, 2):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
-    done = run_program("-m", "timemachine.report", ".", cwd=tmp_path)
+    done = run_program("-m", "timemachine", "report", ".", cwd=tmp_path)
     assert re.search(r"index/2 +completed +2 +7\.500 .*index/10 +completed +10 +7\.500 ", done.stdout, re.S)
     assert re.search(r"\| the run +\| 2 +\| 2 +\| 7.50 ± 0.00 +\|", (tmp_path / "report.md").read_text())
     (tmp_path / "report.md").unlink()
     (tmp_path / "report.md").mkdir()  # a file that cannot be written, also by root
     for folder in ("nowhere", "."):
-        done = run_program("-m", "timemachine.report", folder, cwd=tmp_path)
+        done = run_program("-m", "timemachine", "report", folder, cwd=tmp_path)
         assert done.returncode == 1 and re.fullmatch("error: .*\n", done.stderr), done.stderr
 
 
@@ -81,9 +74,9 @@ def test_runs_and_sweeps_side_by_side(tmp_path: Path) -> None:
     for place, lr in (("run", 1.0), ("sweep", 1.0), ("sweep", 2.0)):
         settings = {"seed": 0, "data": {"seed": 0}, "model": {"lr": lr}}
         leave_job(tmp_path / place, settings, metrics={"val/perplexity": 7 * lr}, tables={"metrics": epochs})
-    done = run_program("-m", "timemachine.report", "run/0", "sweep", "--format=svg", "--width=5", cwd=tmp_path)
+    done = run_program("-m", "timemachine", "report", "run/0", "sweep", "format=svg", "width=5", cwd=tmp_path)
     assert done.returncode == 0 and "  run/0 " in done.stdout, done.stderr + done.stdout
-    written = tmp_path / "outputs/comparison"
+    (written,) = (tmp_path / "outputs/comparison").iterdir()
     assert {path.name for path in written.iterdir()} == {"summary.csv", "report.md", "figure.png", "figure.svg"}
     assert (tmp_path / "run/0/perplexity.svg").exists() and 'width="360pt"' in (written / "figure.svg").read_text()
     rows = [line for line in (written / "report.md").read_text().splitlines() if line.startswith("| lr=")]
@@ -131,7 +124,7 @@ def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: 
         settings = {"optimized_metric": "val/loss", "model": {"hiddens": hiddens, "lr": lr}}
         metrics, typed = {"epoch": 2, "val/loss": 1.5 - hiddens / 100}, [f"model.hiddens={hiddens}"]
         leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": epochs}, overrides=typed)
-    report.write_report(tmp_path / "s", "none", load_jobs(tmp_path / "s"))
+    report.write_report(tmp_path / "s", "None", load_jobs(tmp_path / "s"))
     jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
     assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
     (axes,) = generic.figure(jobs).axes

@@ -12,7 +12,7 @@ from safetensors import safe_open
 
 from timemachine.config import PREFIX, Tokens, require
 from timemachine.kernels.decoding import Array, NumpyDecoder, RNNWeights
-from timemachine.run.record import ENDED, EXPORT, LAST, TRUSTED_CLASSES, read_summary
+from timemachine.run.run import TRUSTED_CLASSES, load_run, weights_in
 from timemachine.sampling import Step
 from timemachine.vocab import Vocab
 
@@ -48,7 +48,7 @@ def load_decoder(run: Path, model_class: type | None = None) -> tuple[Step, Voca
     if model_class is None and (loaded := load_numpy_decoder(run)):
         return loaded
     from timemachine.decoding import make_decoder  # deferred: import torch and Lightning
-    from timemachine.run.load import load_model
+    from timemachine.run.weights import load_model
 
     model, vocab = load_model(run, model_class)
     return make_decoder(model, vocab), vocab
@@ -60,7 +60,8 @@ def load_numpy_decoder(run: Path) -> tuple[Step, Vocab] | None:
     That is for a checkpoint, a stale export, a class or a cell without a step in NumPy, weights of 16 bits, and
     anything damaged, which `load_model` reports.
     """
-    path = run / EXPORT if run.is_dir() else run
+    export, last_checkpoint = weights_in(run)
+    path = export if run.is_dir() else run
     try:
         with safe_open(path, framework="np") as file:
             about = {name: json.loads(value) for name, value in file.metadata().items()}
@@ -69,7 +70,7 @@ def load_numpy_decoder(run: Path) -> tuple[Step, Vocab] | None:
         is_supported = (
             about["class"] in TRUSTED_CLASSES and arguments["cell"] == "rnn" and arguments["activation"] in IN_PLACE
         )
-        is_current = not (run / LAST).exists() or _is_of_the_end(run, about["summary"]["metrics"])
+        is_current = not last_checkpoint.exists() or _is_of_the_end(run, about["summary"]["metrics"])
         if not (is_supported and is_current and _has_shapes(weights, arguments, len(vocab))):
             return None
         vectors_VD = weights.get("embedding")
@@ -84,8 +85,8 @@ def load_numpy_decoder(run: Path) -> tuple[Step, Vocab] | None:
 
 def _is_of_the_end(folder: Path, metrics: dict[str, Any]) -> bool:
     """Return whether the run has ended with this export: a run that was resumed and killed has an older one."""
-    summary = read_summary(folder)
-    return summary["status"] in ENDED and summary["metrics"].get("step") == metrics["step"]
+    run = load_run(folder)
+    return run.has_ended and run.metrics.get("step") == metrics["step"]
 
 
 def _has_shapes(weights: dict[str, Any], arguments: dict[str, Any], vocab_size: int) -> bool:

@@ -18,41 +18,38 @@ import timemachine.exercises
 from timemachine.config import REPOSITORY
 from timemachine.errors import SettingError, one_line
 from timemachine.run.console import print_table, print_text
-from timemachine.run.files import relative_path, write_figure, write_whole
-from timemachine.run.jobs import Job, in_short, is_setting, print_jobs, rows_of, table_of
+from timemachine.run.files import relative_path, write_whole
+from timemachine.study import generic
+from timemachine.study.figures import image_of
+from timemachine.study.jobs import Jobs, in_short, is_setting, print_jobs, rows_of, table_of
 
-TOO_SHORT = "With `scale=smoke` the runs are too short to answer the question: their numbers mean nothing."
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 
 
-def write_report(
-    folder: Path, exercise: str, jobs: list[Job], form: str | None = None, width: float | None = None
-) -> None:
+def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = None, width: float | None = None) -> None:
     """Write summary.csv, report.md and the figure of a sweep, and print its table.
 
-    `exercise`: the name of the exercise, or `none`. `form`: svg or pdf, for a second figure. `width`: of the figures,
-    in inches. Raises SettingError if the report cannot tell the jobs apart.
+    `exercise`: its name, None for a sweep without one, or `runs` for any runs. `form`: svg or pdf, for a second figure.
+    `width`: of the figures, in inches. Raises SettingError if the report cannot tell the jobs apart.
     """
-    summary = table_of(jobs)
+    rows = rows_of(jobs)
+    summary, module, frame = table_of(rows), module_of(exercise), DataFrame(rows)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
-    is_plain = exercise in ("none", "runs")
-    if is_plain:
+    if is_plain := exercise in ("None", "runs"):
         print_jobs(summary, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
-    module, frame = module_of(exercise), DataFrame(rows_of(jobs))
-    ended, answer = frame[[job.has_ended for job in jobs]], _reference_answer(exercise, frame)
+    ended, answer = frame[[run.has_ended for run in jobs.values()]], _reference_answer(exercise, frame)
     ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
-    text = report(module, ended, f"# {title_of(module)}\n\n{answer}".strip(), effort(jobs))
+    title = "Runs side by side" if exercise == "runs" else title_of(module)
+    text = report(module, ended, f"# {title}\n\n{answer}".strip(), effort(jobs))
     names = [f"figure.{suffix}" for suffix in ("png", form) if suffix and len(ended)]
     if names:
-        figure = module.figure(ended)
+        figure = module.figure(ended) if exercise != "runs" else module.figure_of_epochs(ended)
         for name in names:
-            write_figure(folder / name, figure, width)
+            write_whole(folder / name, image_of(figure, name.rpartition(".")[2], width))
         if not is_plain:
             table = as_text(module.table(ended), module)
-            print_table(title_of(module), list(table), table.to_numpy().tolist())
-    if is_smoke(frame):
-        print_text(TOO_SHORT)
+            print_table(title, list(table), table.to_numpy().tolist())
     write_whole(folder / "report.md", text.encode())
     print(f"report        {', with '.join(filter(None, [relative_path(folder / 'report.md'), ' and '.join(names)]))}")
     if answer:
@@ -65,7 +62,7 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
     `jobs`: the rows of the runs that ended. Raises SettingError if they differ in settings that the table would pool,
     or lack a column that the table needs.
     """
-    parts = [head, f"*{TOO_SHORT}*" if is_smoke(jobs) else ""]
+    parts = [head]
     if len(jobs):
         require_told_apart(jobs, module.SETTINGS)
         try:
@@ -83,11 +80,6 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def is_smoke(jobs: DataFrame) -> bool:
-    """Return whether a job has `scale=smoke`."""
-    return "scale" in jobs and bool((jobs["scale"] == "smoke").any())
-
-
 def title_of(module: Any) -> str:
     """Return the title of a module's report: the first line of its docstring, which Python may have dropped."""
     return str(ast.get_docstring(ast.parse(inspect.getsource(module)))).partition("\n")[0]
@@ -101,8 +93,8 @@ def _no_formula(cell: Any) -> Any:
 def module_of(exercise: str) -> Any:
     """Return the exercise's module if it has a `table`, else `generic`. Imports no other exercise."""
     names = [module.name for module in pkgutil.iter_modules(timemachine.exercises.__path__)]
-    module = importlib.import_module(f"timemachine.exercises.{exercise if exercise in names else 'generic'}")
-    return module if hasattr(module, "table") else importlib.import_module("timemachine.exercises.generic")
+    module = importlib.import_module(f"timemachine.exercises.{exercise}") if exercise in names else generic
+    return module if hasattr(module, "table") else generic
 
 
 def require_distinguished(exercise: str, others: set[str]) -> None:
@@ -161,17 +153,18 @@ def grid(jobs: DataFrame) -> str:
     return f"Varied: {'; '.join(each)}.".replace("\n", " ") if each else "Nothing was varied."
 
 
-def effort(jobs: list[Job]) -> str:
+def effort(jobs: Jobs) -> str:
     """Return the number of jobs, their statuses, their duration and their machines."""
-    statuses = [job.status for job in jobs]
+    summaries = [run.summary for run in jobs.values()]
+    statuses = [summary["status"] for summary in summaries]
     ended = ", ".join(f"{statuses.count(status)} {status}" for status in dict.fromkeys(statuses))
-    ran = [job for job in jobs if job.started and not math.isnan(job.seconds)]
-    spans = [(datetime.fromisoformat(job.started).timestamp(), job.seconds) for job in ran]
+    ran = [summary for summary in summaries if summary["seconds"]]
+    spans = [(datetime.fromisoformat(summary["started"]).timestamp(), summary["seconds"]) for summary in ran]
     minutes, until = 0.0, 0.0  # time in which at least one job ran: a resumed sweep has gaps
     for began, seconds in sorted(spans):
         minutes += max(0.0, began + seconds - max(began, until)) / 60
         until = max(until, began + seconds)
     alone = sum(seconds for _, seconds in spans) / 60
     total = f"{len(jobs)} runs ({ended}) in {minutes:.1f} minutes; {alone:.1f} one after another"
-    machines = dict.fromkeys(job.machine for job in ran if job.machine)
+    machines = dict.fromkeys(summary["machine"] for summary in ran if "machine" in summary)
     return f"{'. '.join(filter(None, [total, '; '.join(machines)]))}."

@@ -13,9 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogFormatter, NullLocator
 
-from timemachine.run.console import short
-from timemachine.run.curves import COLOURS as COLOURS
-from timemachine.run.curves import panels as panels
+from timemachine.config import short
+from timemachine.study.figures import COLOURS
 
 MARKERS = "osD^v<>"
 LABEL_HEIGHT = 11.0  # smallest distance of two labels, in points

@@ -7,9 +7,7 @@ import atexit
 import math
 import subprocess
 import sys
-import time
 import traceback
-from datetime import datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,19 +20,18 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from timemachine.config import REPOSITORY
-from timemachine.errors import SettingError, UserError, one_line
-from timemachine.run.console import error_line, print_text, short
+from timemachine.config import REPOSITORY, short
+from timemachine.errors import OtherRun, SettingError, UserError, one_line
+from timemachine.run.console import error_line, print_text
 from timemachine.run.files import relative_path
-from timemachine.run.jobs import load_jobs, read_job
-from timemachine.run.program import is_job, override_name, places_of_settings, typed_overlays
-from timemachine.run.record import LAST, is_running, objective, read_summary, status_and_message
+from timemachine.run.program import is_job, override_name, places_of_settings
 from timemachine.run.signals import end_orderly
+from timemachine.study.jobs import load_job, load_jobs
 from timemachine.weights_and_biases import upload_line
 
 
 class Sweep(Callback):
-    """Print the status of each job of a sweep; at its end write summary.csv and report.md. Also check `resume=`.
+    """Print the status of each job of a sweep; at its end write summary.csv and report.md.
 
     A job that fails returns inf, and the sweep continues: Hydra would end it without a table. A job whose folder has a
     job with other settings ends the sweep. Hydra turns an exception in a callback into a warning, so errors exit.
@@ -43,23 +40,12 @@ class Sweep(Callback):
 
     def __init__(self, report: str) -> None:
         self.report = report
-        self.again = ""  # how to resume the sweep
-        self.num_jobs, self.started = 0, 0.0  # 0 if unknown; the time of the sweep's start
+        self.again = ""  # how to resume the sweep; "" before it has started
+        self.num_jobs = 0  # 0 if unknown
         self.varied: set[str] = set()
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check that a run to resume is there, before Hydra creates a folder of that name."""
-        if config.resume is not None:
-            try:
-                _require_resumable(str(config.resume), Path(config.hydra.run.dir), typed_overlays(config.hydra))
-            except SettingError as error:
-                sys.exit(error_line(error))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, and print how to resume the sweep."""
-        if config.resume is not None:
-            rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
-            sys.exit(error_line(f"resume={config.resume}: {rule}"))
         sweeper = config.hydra.sweeper
         params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # which lists the files for `glob`
@@ -67,7 +53,7 @@ class Sweep(Callback):
         overrides = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         sweeps = [each for each in overrides.values() if each.is_sweep_override()]
         self.varied = {each.key_or_group for each in sweeps} | {*params}
-        if (exercise := str(config.hydra.runtime.choices.get("exercise"))) != "none":
+        if (exercise := str(config.hydra.runtime.choices.get("exercise"))) != "None":
             try:
                 import_module(self.report).require_distinguished(exercise, self.varied - {*params, "seed"})
             except SettingError as error:
@@ -81,7 +67,6 @@ class Sweep(Callback):
         self.again = f"resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}"
         print(f"sweep  {count}{self.again}", flush=True)
         end_orderly(self._print_how_to_resume)
-        self.started = time.time()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print the status of a job, in the process that ran it, and finish its run in W&B."""
@@ -89,33 +74,25 @@ class Sweep(Callback):
             return
         folder, is_child = Path(config.hydra.runtime.output_dir), config.hydra.mode == RunMode.RUN
         error = job_return._return_value if job_return.status == JobStatus.FAILED else None
-        job = read_job(folder)
-        _finish_wandb(job.status)
-        is_of_this_error = error and status_and_message(error)["status"] == job.status
-        if error and ((job.has_ended and not is_of_this_error) or is_running(folder)):
-            # Rejected: the folder has another job. Printed here, since Hydra 1.4 still calls `on_multirun_end`.
+        if isinstance(error, OtherRun):
+            # Printed here, since Hydra 1.4 still calls `on_multirun_end`.
             print(error_line(error), file=sys.stderr, flush=True)
             atexit.unregister(self._print_how_to_resume)
             sys.exit(1)
+        run = load_job(folder)
+        _finish_wandb(run.summary["status"])
         # A mistake in code: Hydra would print the first job's traceback only.
         if error and not isinstance(error, UserError):
             traceback.print_exception(error)
         if is_child:  # its parent prints the line
-            sys.exit(int(not job.has_ended))
+            sys.exit(int(not run.has_ended))
         varied = [each for each in config.hydra.overrides.task if override_name(each) in self.varied]
-        message = one_line(error or job.message or "")
         metric = str(config.optimized_metric)
-        value = f"{metric} {short(job.metrics.get(metric, math.nan))}" if job.has_ended else message
-        of = left = ""
-        if self.num_jobs:
-            number = config.hydra.job.num + 1
-            # Jobs start in this order, so about `number` of them have ended. Hydra checks the settings of all jobs,
-            # which takes minutes for a thousand, before it starts the first one.
-            first = read_job(Path(config.hydra.sweep.dir, "0")).started
-            started = max(self.started, datetime.fromisoformat(first).timestamp() if first else 0)
-            minutes = (time.time() - started) / 60 / number * (self.num_jobs - number)
-            of, left = f"  {number}/{self.num_jobs}", f"  about {minutes:.0f} min left" if minutes >= 1 else ""
-        print_text(f"job {config.hydra.job.num:>3}{of}  {job.status:9}  {' '.join(varied)}  {value}".rstrip() + left)
+        message = one_line(error or run.summary["message"] or "")
+        value = f"{metric} {short(run.metrics.get(metric, math.nan))}" if run.has_ended else message
+        of = f"/{self.num_jobs}" if self.num_jobs else ""
+        number = f"{config.hydra.job.num + 1}{of}"
+        print_text(f"job {number:>7}  {run.summary['status']:9}  {' '.join(varied)}  {value}".rstrip())
         if error:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
 
@@ -124,7 +101,7 @@ class Sweep(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
-        if not self.started:  # Hydra 1.4 also calls this after a rejection by `on_multirun_start`
+        if not self.again:  # Hydra 1.4 also calls this after a rejection by `on_multirun_start`
             return
         atexit.unregister(self._print_how_to_resume)
         folder, exercise = Path(config.hydra.sweep.dir), str(config.hydra.runtime.choices.get("exercise"))
@@ -138,28 +115,9 @@ class Sweep(Callback):
             sys.exit(1)
         if line := upload_line(folder, "/*/wandb"):
             print(line)
-        if failed := [job.name for job in jobs if not job.has_ended]:
+        if failed := [name for name, run in jobs.items() if not run.has_ended]:
             table = relative_path(folder / "summary.csv")
             sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}): see {table}")
-
-
-def _require_resumable(run: str, folder: Path, overlays: list[str]) -> None:
-    """Raise SettingError unless `resume=run` names a run with a checkpoint, and no typed group would be ignored."""
-    if run == "latest" and not folder.exists():
-        raise SettingError("resume=latest: no run below outputs/ has a checkpoint and has not ended")
-    if run != "latest" and folder.resolve() != Path(run).resolve():
-        raise SettingError(f"resume={run}: hydra.run.dir={folder} is another folder; use one of them")
-    if overlays:
-        rule = "not with resume=, which takes the recorded settings; type single settings, such as trainer.max_epochs"
-        raise SettingError(f"{', '.join(overlays)}: {rule}")
-    if not (folder / "summary.json").exists():
-        raise SettingError(f"resume={run}: not the folder of a run; use the folder that train.py printed")
-    try:
-        read_summary(folder)
-    except SettingError as error:
-        raise SettingError(f"resume={run}: {error}") from error
-    if not (folder / LAST).exists():
-        raise SettingError(f"resume={run}: nothing to resume, since there is no {LAST}; start the run again")
 
 
 def run_in_child() -> float:
@@ -181,12 +139,13 @@ def run_in_child() -> float:
         except KeyboardInterrupt:  # the child got it, too
             child.wait()
             raise
-    job = read_job(folder)
+    job = load_job(folder)
     if child.returncode and job.has_ended:
         sys.exit(1)  # rejected; the child has said so
     if not job.has_ended:
-        raise SettingError(job.message or "failed")
-    return objective(read_summary(folder))
+        raise SettingError(job.summary["message"] or "failed")
+    job.is_job = True
+    return job.objective()
 
 
 def _quoted(path: object) -> str:
