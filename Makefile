@@ -6,7 +6,7 @@
 # make notebook        execute book.ipynb in place
 # make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
-# make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
+# make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and docs/*.md
 # make bench           compare speeds, as ratios
 # make page-kernel     compile the kernel of page.html, which is a part of the repository
 # make lint            run ruff and mypy
@@ -88,7 +88,7 @@ lab: .venv/.ready$(LOCKS)
 
 site: .venv/.ready-site
 	rm -rf outputs/site
-	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c .github/site . outputs/site
+	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . outputs/site
 
 numbers: .venv/.ready-dev$(LOCKS)
 	$(BIN)/python -m tests.support.numbers

@@ -72,7 +72,7 @@ def test_nothing_loads_from_elsewhere(pages: dict[Path, Links]) -> None:
 
 
 def test_all_settings_and_classes_are_listed(pages: dict[Path, Links]) -> None:
-    settings = (SITE / "conf/README.html").read_text(encoding="utf-8")
+    settings = (SITE / "docs/settings.html").read_text(encoding="utf-8")
     names = {f"{group}.{name}" for group, names in (("model", MODEL), ("data", DATA)) for name in names}
     names -= {"model.vocab_size"}  # comes from the data
     assert not {name for name in names if f">{name}<" not in settings}
