@@ -42,7 +42,7 @@ CONTENTS = {  # entries of the header (README), and of a section in the sidebar
     "docs/settings": "runs;callbacks",
     "docs/exercises": "teaching;how_low;characters;models;speed;/sweeps/reference/**",
 }
-html_sidebars = {name: [] for name in re.findall("<(.+?)>", CONTENTS["README"]) if name not in CONTENTS}
+html_sidebars = {name: list[str]() for name in re.findall("<(.+?)>", CONTENTS["README"]) if name not in CONTENTS}
 API = {
     "Data": "datamodule.TimeMachine vocab.Vocab corpus.Corpus corpus.find_corpus",
     "Models": "language_model.RNNLMScratch kernels.language_model.FusedRNNLM"
@@ -112,7 +112,7 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
     elif name == "sweeps/reference/cells/report":
         experiments = json.loads((ROOT / "src/timemachine/page/experiments.json").read_text(encoding="utf-8"))
         (experiment,) = (each for each in experiments if each["name"] == LIVE)
-        groups = {"data": experiment["data"], **dict(enumerate(experiment["networks"]))}
+        groups: dict[object, Any] = {"data": experiment["data"], **dict(enumerate(experiment["networks"]))}
         state = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
         fragment = urlencode({"text": "the time traveller", "networks": len(experiment["networks"]), **state})
         style = "width: 100%; height: 46rem; border: 0"
@@ -171,7 +171,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Register the functions above."""
     app.add_html_math_renderer("mathml", (math, None), (math, None))
-    for event, handler in {
-        "source-read": read, "doctree-read": link, "html-page-context": draw, "build-finished": finish,
-    }.items():  # fmt: skip
-        app.connect(event, handler)
+    app.connect("source-read", read)
+    app.connect("doctree-read", link)
+    app.connect("html-page-context", draw)
+    app.connect("build-finished", finish)

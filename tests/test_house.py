@@ -78,7 +78,7 @@ def test_no_private_name_is_imported() -> None:
 @pytest.mark.slow
 def test_what_training_executes(program: Program) -> None:
     """Its lines, and the functions in docs/code.md, in the order of their first calls."""
-    printed = program("-m", "tests.executed", PYTHONPATH=str(REPOSITORY)).stdout
+    printed = program("-m", "tools.executed", PYTHONPATH=str(REPOSITORY)).stdout
     counted = re.search(r"(\d+)  lines in (\d+) files", printed)
     assert counted, printed
     assert int(counted[1]) <= 4_350 and int(counted[2]) <= 35
