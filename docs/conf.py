@@ -30,6 +30,7 @@ default_role = "code"
 myst_heading_anchors, myst_enable_extensions, nb_execution_mode = 4, ["dollarmath"], "off"
 html_theme, html_math_renderer = "pydata_sphinx_theme", "mathml"
 html_copy_source = html_show_sourcelink = html_show_copyright = False
+html_context = {"default_mode": "auto"}  # without it, the theme reports an error in the console
 html_theme_options = {"navbar_persistent": ["search-button"]}
 html_extra_path = ["../sweeps/reference/book/page.html"]
 
@@ -101,8 +102,7 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
     if name == "src/timemachine/__init__":
         content[0] = api()
     elif path.suffix in (".py", ".yaml"):
-        is_test = name.startswith("tests")
-        content[0] = f":orphan:\n{':nosearch:' * is_test}\n\n{path}\n{'=' * 80}\n\n.. literalinclude:: /{path}\n"
+        content[0] = f":orphan:\n:nosearch:\n\n{path}\n{'=' * 80}\n\n.. literalinclude:: /{path}\n"
     elif name == "docs/settings":
         content[0] += "\n## All settings\n" + "".join(map(settings, SETTINGS.split()))
     elif name == "book" and REPOSITORY:
@@ -137,6 +137,7 @@ def link(app: Sphinx, document: nodes.document) -> None:
 
 def draw(app: Sphinx, name: str, template: str, context: dict[str, Any], document: nodes.document | None) -> None:
     """Let the logo lead to index.html, and the notebook to Colab and Binder, which read the branch `notebook`."""
+    context["favicon_url"] = "data:,"  # no request for one
     context["theme_logo_link"] = context["pathto"]("index")
     if name == "book":  # a label that differs from the text
         context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
