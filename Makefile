@@ -6,7 +6,7 @@
 # make notebook        execute book.ipynb in place
 # make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
-# make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
+# make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and docs/*.md
 # make bench           compare speeds, as ratios
 # make page-kernel     compile the kernel of page.html, which is a part of the repository
 # make lint            run ruff and mypy
@@ -21,7 +21,7 @@
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-TORCH := $(BIN)/python src/install_torch.py --disable-pip-version-check $(if $(LOCKED),--locked)
+TORCH := $(BIN)/python -m tools.install_torch --disable-pip-version-check $(if $(LOCKED),--locked)
 
 LOCKS := $(if $(LOCKED),-locked)
 # pip accepts no hash of a folder, so the project itself comes last.
@@ -47,7 +47,7 @@ torture: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 KILLS=100 CASES=1000 $(BIN)/python -m pytest -q -n auto --dist worksteal -m torture tests
 
 soak: .venv/.ready-dev$(LOCKS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.proof.soak
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.soak
 
 # TESTS=tests/run measures these tests only.
 coverage: .venv/.ready-dev$(LOCKS)
@@ -84,18 +84,18 @@ notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
 
 lab: .venv/.ready$(LOCKS)
-	$(BIN)/python src/lab.py
+	$(BIN)/python -m tools.lab
 
 site: .venv/.ready-site
 	rm -rf outputs/site
-	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c .github/site . outputs/site
+	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . outputs/site
 
 numbers: .venv/.ready-dev$(LOCKS)
-	$(BIN)/python -m tests.support.numbers
+	$(BIN)/python -m tools.numbers
 
 bench: .venv/.ready-dev$(LOCKS)
 	-$(PIP) --no-deps d2l==1.0.3 regex
-	$(BIN)/python -m tests.benchmarks.bench
+	$(BIN)/python -m tools.bench
 
 page-kernel: .venv/.ready$(LOCKS)
 	$(PIP) "$$(grep -o 'ziglang==[0-9.]*' pyproject.toml)"

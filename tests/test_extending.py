@@ -1,4 +1,4 @@
-"""The diffs in src/timemachine/extending.md, applied to a copy of the repository."""
+"""The diffs in docs/extending.md, applied to a copy of the repository."""
 
 import re
 import shlex
@@ -12,7 +12,7 @@ from tests.support.programs import assert_succeeded, call_program, run_program
 from tests.support.runs import rows, summary, table
 from timemachine.config import REPOSITORY
 
-PAGE = (REPOSITORY / "src/timemachine/extending.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs/extending.md").read_text(encoding="utf-8")
 DIFFS = dict(re.findall(r"## (.+?)\n.*?```diff\n(.*?)```", PAGE, re.DOTALL))
 SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
 SMALL += ["model.hiddens=6", "model.sigma=0.3", "trainer.max_epochs=2", "logger=csv"]

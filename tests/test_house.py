@@ -77,12 +77,13 @@ def test_no_private_name_is_imported() -> None:
 
 @pytest.mark.slow
 def test_what_training_executes(program: Program) -> None:
-    """Its lines, and the functions in src/timemachine/README.md, in the order of their first calls."""
-    printed = program("-m", "tests.executed", PYTHONPATH=str(REPOSITORY)).stdout
+    """Its lines, and the functions in docs/code.md, in the order of their first calls."""
+    printed = program("-m", "tools.executed", PYTHONPATH=str(REPOSITORY)).stdout
     counted = re.search(r"(\d+)  lines in (\d+) files", printed)
     assert counted, printed
     assert int(counted[1]) <= 4_350 and int(counted[2]) <= 35
-    _, _, section = (SOURCE / "README.md").read_text(encoding="utf-8").partition("## A run, from the command line")
+    page = (REPOSITORY / "docs/code.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## A run, from the command line")
     described = re.findall(r"\[(\S+\.py)\]\(\S+\) `([\w.]+)`", section.partition("\n## ")[0])
     functions = printed.splitlines()
     places = [functions.index(f"{file}: {name}") for file, name in described]

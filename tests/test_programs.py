@@ -134,10 +134,10 @@ def test_evaluate(short_run: Run, tmp_path: Path) -> None:
 
 
 def test_the_model_in_other_code(tmp_path: Path) -> None:
-    """The lines of conf/runs.md; the export to ONNX needs packages that are not installed here."""
+    """The lines of docs/runs.md; the export to ONNX needs packages that are not installed here."""
     done = call_program("train.py", *SHORT, "model=scratch", "trainer.max_epochs=1", "hydra.run.dir=run")
     assert_succeeded(done)
-    page = (REPOSITORY / "conf/runs.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs/runs.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code if find_spec("onnxscript") else code.partition("# ONNX")[0], names)

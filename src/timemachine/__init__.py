@@ -1,4 +1,4 @@
-"""The scratch RNN of Dive into Deep Learning, trained on The Time Machine. README.md in this folder is an overview."""
+"""The scratch RNN of Dive into Deep Learning, trained on The Time Machine. docs/code.md is an overview."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

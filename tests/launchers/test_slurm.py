@@ -1,4 +1,4 @@
-"""Sweeps and several nodes on Slurm: tests/slurm/start runs a cluster of two nodes on this machine."""
+"""Sweeps and several nodes on Slurm: tools/slurm/start runs a cluster of two nodes on this machine."""
 
 import os
 import shutil
@@ -24,12 +24,12 @@ SWEEP = ("-m", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep", *SHORT)
 
 @pytest.fixture(scope="module")
 def cluster() -> str:
-    """Return the path to slurm.conf. The cluster keeps running until tests/slurm/stop."""
+    """Return the path to slurm.conf. The cluster keeps running until tools/slurm/stop."""
     if not (hasattr(os, "geteuid") and os.geteuid() == 0):
         pytest.skip("a Slurm cluster for tests needs root")
     if shutil.which("slurmctld") is None and shutil.which("apt-get") is None:
         pytest.skip("there is no Slurm, nor apt-get to install it")
-    done = subprocess.run([REPOSITORY / "tests/slurm/start"], capture_output=True, text=True, timeout=DEADLINE)
+    done = subprocess.run([REPOSITORY / "tools/slurm/start"], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

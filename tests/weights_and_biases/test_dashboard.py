@@ -1,4 +1,4 @@
-"""`python -m timemachine.dashboard`: the workspace that W&B's server receives."""
+"""`python -m timemachine dashboard`: the workspace that W&B's server receives."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Write the page of a run: python -m timemachine.page run=<its folder or export>."""
+"""Write the page of a run: python -m timemachine page <its folder or export>."""
 
 import argparse
 import sys

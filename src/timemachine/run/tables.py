@@ -40,7 +40,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
     """Replace a table, whole or not at all. Names that are not in `COLUMNS` become further columns."""
     text = io.StringIO()
     # In the order of their first appearance, so that a resumed run's table has the same header.
-    names = dict.fromkeys([*COLUMNS[path.name], *(name for row in rows for name in row)])
+    names = dict.fromkeys([*COLUMNS.get(path.name, ()), *(name for row in rows for name in row)])
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)

@@ -15,7 +15,7 @@ from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx import addnodes
 from sphinx.application import Sphinx
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 REPOSITORY = os.environ.get("REPOSITORY", "")  # owner/name on GitHub, if known
 GITHUB = f"https://github.com/{REPOSITORY}"
 
@@ -23,26 +23,28 @@ project = html_title = "timemachine"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "README"
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".py": "restructuredtext", ".yaml": "restructuredtext"}
-include_patterns = ["*.md", "*.py", "book.ipynb", "conf/**", "src/**", "sweeps/*.md", "sweeps/reference/**", "tests/**"]
+include_patterns = ["*.md", "*.py", "book.ipynb", "conf/**", "docs/*.md", "src/**", "sweeps/reference/**",
+                    "tests/**", "tools/**"]
 exclude_patterns = [".*", "outputs", "setup.py", "**/answer.md"]
 default_role = "code"
 myst_heading_anchors, myst_enable_extensions, nb_execution_mode = 4, ["dollarmath"], "off"
 html_theme, html_math_renderer = "pydata_sphinx_theme", "mathml"
 html_copy_source = html_show_sourcelink = html_show_copyright = False
+html_context = {"default_mode": "auto"}  # without it, the theme reports an error in the console
 html_theme_options = {"navbar_persistent": ["search-button"]}
-html_extra_path = ["../../sweeps/reference/book/page.html"]
+html_extra_path = ["../sweeps/reference/book/page.html"]
 
+LESSON = "corpus vocab datamodule rnn language_model clipping sampling bpe cells perplexity"
 CONTENTS = {  # entries of the header (README), and of a section in the sidebar
-    "README": "Lesson <src/timemachine/README>;Settings <conf/README>;Exercises <sweeps/README>;Notebook <book>;"
-    "API <src/timemachine/__init__>;Gates <sweeps/reference/cells/report>;Next edition <sweeps/next_edition>;"
-    "Extend <src/timemachine/extending>;W&B <conf/wandb>;Clusters <conf/clusters>;Tests <tests/README>;"
+    "README": "Lesson <docs/code>;Settings <docs/settings>;Exercises <docs/exercises>;Notebook <book>;"
+    "API <src/timemachine/__init__>;Gates <sweeps/reference/cells/report>;Next edition <docs/next_edition>;"
+    "Extend <docs/extending>;W&B <docs/wandb>;Clusters <docs/clusters>;Tests <docs/tests>;"
     "Changes <CHANGELOG>;Contributing <CONTRIBUTING>",
-    "src/timemachine/README": "corpus;vocab;datamodule;rnn;language_model;clipping;sampling;bpe;cells;perplexity",
-    "conf/README": "runs;callbacks",
-    "sweeps/README": "*;reference/**",
-    "tests/README": "**/README",
+    "docs/code": ";".join(f"/src/timemachine/{module}" for module in LESSON.split()),
+    "docs/settings": "runs;callbacks",
+    "docs/exercises": "teaching;how_low;characters;models;speed;/sweeps/reference/**",
 }
-html_sidebars = {name: [] for name in re.findall("<(.+?)>", CONTENTS["README"]) if name not in CONTENTS}
+html_sidebars = {name: list[str]() for name in re.findall("<(.+?)>", CONTENTS["README"]) if name not in CONTENTS}
 API = {
     "Data": "datamodule.TimeMachine vocab.Vocab corpus.Corpus corpus.find_corpus",
     "Models": "language_model.RNNLMScratch kernels.language_model.FusedRNNLM"
@@ -82,7 +84,7 @@ def api() -> str:
 
 def settings(name: str) -> str:
     """Return a table of a YAML file in conf/: names as on the command line, defaults and comments."""
-    table = f"\n### [{name}.yaml]({name}.yaml)\n\n| setting | default | meaning, unit |\n|---|---|---|\n"
+    table = f"\n### [{name}.yaml](../conf/{name}.yaml)\n\n| setting | default | meaning, unit |\n|---|---|---|\n"
     group = [name.partition("/")[0]] * ("/" in name)
     names = list(group)
     for line in (ROOT / f"conf/{name}.yaml").read_text(encoding="utf-8").splitlines():
@@ -100,20 +102,18 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
     if name == "src/timemachine/__init__":
         content[0] = api()
     elif path.suffix in (".py", ".yaml"):
-        is_test = name.startswith("tests")
-        content[0] = f":orphan:\n{':nosearch:' * is_test}\n\n{path}\n{'=' * 80}\n\n.. literalinclude:: /{path}\n"
-    elif name == "conf/README":
+        content[0] = f":orphan:\n:nosearch:\n\n{path}\n{'=' * 80}\n\n.. literalinclude:: /{path}\n"
+    elif name == "docs/settings":
         content[0] += "\n## All settings\n" + "".join(map(settings, SETTINGS.split()))
     elif name == "book" and REPOSITORY:
-        clone = (
-            rf"%sx git clone --quiet --depth 1 {GITHUB} timemachine\n    %cd timemachine\n    "  # train.py and conf/, too
-        )
+        # train.py and conf/, too
+        clone = rf"%sx git clone --quiet --depth 1 {GITHUB} timemachine\n    %cd timemachine\n    "
         content[0] = content[0].replace("%pip install --quiet .", f"{clone}%pip install --quiet 'hydra-core<1.4' .")
         Path(app.outdir, "book.ipynb").write_text(content[0], encoding="utf-8")
     elif name == "sweeps/reference/cells/report":
         experiments = json.loads((ROOT / "src/timemachine/page/experiments.json").read_text(encoding="utf-8"))
         (experiment,) = (each for each in experiments if each["name"] == LIVE)
-        groups = {"data": experiment["data"], **dict(enumerate(experiment["networks"]))}
+        groups: dict[object, Any] = {"data": experiment["data"], **dict(enumerate(experiment["networks"]))}
         state = {f"{group}.{key}": value for group, values in groups.items() for key, value in values.items()}
         fragment = urlencode({"text": "the time traveller", "networks": len(experiment["networks"]), **state})
         style = "width: 100%; height: 46rem; border: 0"
@@ -137,6 +137,7 @@ def link(app: Sphinx, document: nodes.document) -> None:
 
 def draw(app: Sphinx, name: str, template: str, context: dict[str, Any], document: nodes.document | None) -> None:
     """Let the logo lead to index.html, and the notebook to Colab and Binder, which read the branch `notebook`."""
+    context["favicon_url"] = "data:,"  # no request for one
     context["theme_logo_link"] = context["pathto"]("index")
     if name == "book":  # a label that differs from the text
         context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
@@ -172,7 +173,7 @@ def finish(app: Sphinx, error: Exception | None) -> None:
 def setup(app: Sphinx) -> None:
     """Register the functions above."""
     app.add_html_math_renderer("mathml", (math, None), (math, None))
-    for event, handler in {
-        "source-read": read, "doctree-read": link, "html-page-context": draw, "build-finished": finish,
-    }.items():  # fmt: skip
-        app.connect(event, handler)
+    app.connect("source-read", read)
+    app.connect("doctree-read", link)
+    app.connect("html-page-context", draw)
+    app.connect("build-finished", finish)

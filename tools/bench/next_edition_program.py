@@ -1,6 +1,6 @@
 """Run the program of the book's next edition with its own classes and no figure.
 
-python -m tests.benchmarks.next_edition_program CLONE TEXT [EPOCHS] prints the seconds of each epoch. CLONE is a clone
+python -m tools.bench.next_edition_program CLONE TEXT [EPOCHS] prints the seconds of each epoch. CLONE is a clone
 of github.com/smolix/d2l-neu. Its package is named d2l like the published one, so one process can import only one.
 """
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from tests.benchmarks.book_program import import_d2l
+from tools.bench.book_program import import_d2l
 
 
 def main(clone: str, text: str, epochs: int = 10) -> None:

@@ -2,7 +2,7 @@
 
 A report consists of answer.md and of a table, a figure and settings from summary.csv. An answer.md starts with a block
 of Python that defines its `{placeholders}` from `jobs` (the rows of summary.csv), `table` (of the report), the names of
-the exercise's module, and `NAMES`. README.md and sweeps/*.md quote the reports and the tables of the book's run, of
+the exercise's module, and `NAMES`. README.md and docs/*.md quote the reports and the tables of the book's run, of
 other characters and of `make bench`, between markers such as <!-- answers: begin -->.
 """
 
@@ -51,8 +51,8 @@ MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table ->
 RECIPE = {"model.cell": "rnn", "model.sigma": 0.01, "model.lr": 4, "data.tokens": "bpe"}
 FIGURE = re.compile(r"^!\[(.*)\]\((\w+\.png)\)$", re.MULTILINE)
 EFFORT = re.compile(r"^\d+ runs \(.*\) in [\d.]+ minutes; .*$", re.MULTILINE)
-SPEED = REFERENCE / "speed/amd_epyc.csv"  # `make bench` writes a file per processor; sweeps/speed.md names this one
-STEPS = {  # label in sweeps/speed.md -> label in the table
+SPEED = REFERENCE / "speed/amd_epyc.csv"  # `make bench` writes a file per processor; docs/speed.md names this one
+STEPS = {  # label in docs/speed.md -> label in the table
     "`torch.nn.RNN`, the book's sizes (T = 32, B = 1,024, H = 32)": "step against nn.RNN",
     "`torch.nn.RNN`, T = 128": "step against nn.RNN, T = 128",
     "`torch.nn.RNN`, H = 64": "step against nn.RNN, H = 64",
@@ -184,7 +184,7 @@ def exercises() -> str:
         recipe, _, exercise = name.rpartition("/")
         setting = f"`{exercise}`" + (f" `recipe={recipe}`" if recipe else "")
         minutes = f"{float(effort_of(name)[1]):.0f}"
-        rows.append([number, f"[{question}](reference/{name}/report.md)", setting, minutes, text])
+        rows.append([number, f"[{question}](../sweeps/reference/{name}/report.md)", setting, minutes, text])
     return markdown(["", "question", "`exercise=`", "minutes", "answer"], rows)
 
 
@@ -194,8 +194,9 @@ def reports() -> str:
     for name in EXERCISES:
         number, question, _ = answer(name)
         written = (REFERENCE / name / "report.md").read_text(encoding="utf-8")
-        figures = [f"![{caption}](reference/{name}/{file})" for caption, file in FIGURE.findall(written)]
-        source = f"{number}: [{name.rpartition('/')[2]}](reference/{name}/report.md), {effort_of(name)[0]} runs"
+        figures = [f"![{caption}](../sweeps/reference/{name}/{file})" for caption, file in FIGURE.findall(written)]
+        exercise, (runs, _) = name.rpartition("/")[2], effort_of(name)
+        source = f"{number}: [{exercise}](../sweeps/reference/{name}/report.md), {runs} runs"
         parts += [f"### {question}", *figures[:1], source]
     return "\n\n".join(parts)
 
@@ -303,10 +304,10 @@ def speed() -> str:
 
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them
     "README.md": {"book": book_in_a_line, "answers": five_answers},
-    "sweeps/README.md": {"exercises": exercises, "book": book, "reports": reports},
-    "sweeps/characters.md": {"characters": characters},
-    "sweeps/next_edition.md": {"next_edition": next_edition, "models": next_edition_models},
-    "sweeps/speed.md": {"speed": speed},
+    "docs/exercises.md": {"exercises": exercises, "book": book, "reports": reports},
+    "docs/characters.md": {"characters": characters},
+    "docs/next_edition.md": {"next_edition": next_edition, "models": next_edition_models},
+    "docs/speed.md": {"speed": speed},
 }
 
 

@@ -1,4 +1,4 @@
-"""Run the book's program with d2l's own classes and no figure: python -m tests.benchmarks.book_program TEXT [EPOCHS].
+"""Run the book's program with d2l's own classes and no figure: python -m tools.bench.book_program TEXT [EPOCHS].
 
 Install d2l without its dependencies (pip install --no-deps d2l==1.0.3): it requires numpy 1.23.5, which does not
 support Python 3.12 or later. Missing modules that d2l imports only for other chapters are replaced by stubs.

@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from tests.benchmarks.book_program import import_d2l
 from tests.page.conftest import CHROMIUM, launched
 from tests.page.worker import Worker, network, text_of
 from timemachine.clipping import clip_gradients
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
+from tools.bench.book_program import import_d2l
 
 Step = Callable[[], Any]
 

@@ -32,7 +32,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from tests.benchmarks import rivals
 from tests.support.programs import assert_succeeded, call_program, with_callback
 from timemachine.config import REPOSITORY
 from timemachine.corpus import find_corpus
@@ -42,6 +41,7 @@ from timemachine.errors import one_line
 from timemachine.kernels import fused, is_compiled, keep_freed_memory
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.run.tables import write_rows
+from tools.bench import rivals
 
 THREADS = (1, 2)
 SPEED = REPOSITORY / "sweeps/reference/speed"
@@ -256,7 +256,7 @@ def program(threads: int) -> Iterator[Row]:
     for _ in range(2):
         ours.append(timed(TRAIN, "data=sample", "logger=csv", **one_or_two)[0])
         try:
-            book.append(timed("-m", "tests.benchmarks.book_program", str(text), **one_or_two)[0])
+            book.append(timed("-m", "tools.bench.book_program", str(text), **one_or_two)[0])
         except subprocess.CalledProcessError as error:
             yield Row(skipped(what, error))
             return
@@ -271,7 +271,7 @@ def page(threads: int) -> Iterator[Row]:
     try:
         for _ in range(rounds):
             pages.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", []))))
-            books.append(timed("-m", "tests.benchmarks.book_program", str(text), **one_or_two)[0])
+            books.append(timed("-m", "tools.bench.book_program", str(text), **one_or_two)[0])
             programs.append(timed(TRAIN, "data=sample", "logger=csv", **one_or_two)[0])
     except (ImportError, OSError) as error:
         yield Row(f"{what}: skipped, {one_line(error, 60)}")
@@ -287,7 +287,7 @@ def next_edition(threads: int) -> Iterator[Row]:
     what = "next edition: the whole program against the book's own"
     novel = find_corpus("time_machine", [*SEARCH_DIRS])
     command, one_or_two = [TRAIN, "recipe=next_edition", "logger=csv"], {"OMP_NUM_THREADS": str(threads)}
-    rival = ["-m", "tests.benchmarks.next_edition_program", str(CLONE), str(novel.paths[0])]
+    rival = ["-m", "tools.bench.next_edition_program", str(CLONE), str(novel.paths[0])]
     try:
         theirs, output = timed(*rival, **one_or_two)
     except subprocess.CalledProcessError as error:
@@ -364,7 +364,7 @@ def main() -> None:
     if groups is GROUPS:
         SPEED.mkdir(exist_ok=True)
         name = re.sub(r"\W+", "_", processor()).lower()
-        write_rows(SPEED / f"{name}.csv", (), kept)
+        write_rows(SPEED / f"{name}.csv", kept)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Print the files of the project that train.py executes, their lines, and the functions: python -m tests.executed.
+"""Print the files of the project that train.py executes, their lines, and the functions: python -m tools.executed.
 
 A file counts if one of its functions is called. The page, a separate folder, does not count.
 """

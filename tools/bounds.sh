@@ -1,4 +1,4 @@
-# What tests/lower_bounds and tests/upper_bounds share; each says in PYTHON which interpreter.
+# What lower_bounds and upper_bounds share; each says in PYTHON which interpreter.
 # ENVIRONMENT: a folder to keep the environment in; if unset, it is removed at the end.
 set -euo pipefail
 cd "$(dirname "$0")/.."
