@@ -65,7 +65,7 @@ def test_output(short_run: Run) -> None:
 
 def test_files(short_run: Run) -> None:
     assert {path.name for path in short_run.folder.iterdir()} == {
-        ".hydra", ".lock", "checkpoints", "epochs.safetensors", "metrics.csv", "model.safetensors", "page.html",
+        ".hydra", ".lock", "checkpoints", "metrics.csv", "model.safetensors", "page.html",
         "perplexity.png", "sample.txt", "steps.csv", "summary.json",
     }  # fmt: skip
     assert {path.name for path in (short_run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}

@@ -26,7 +26,7 @@ from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import Epoch, make_page, size_of
 from timemachine.page import __main__ as command
-from timemachine.page.epochs import in_half_precision, write_page
+from timemachine.page.epochs import in_half_precision, read_weights, write_page
 from timemachine.run.artifacts import export_model
 from timemachine.run.record import read_summary
 from timemachine.run.rows import final_numbers
@@ -37,7 +37,7 @@ def test_run_and_command_write_pages(sample: Corpus, tmp_path: Path) -> None:
     data, model = TimeMachine(64, 32, 128, 64, corpus=sample), FusedRNNLM(28)
     fit(tmp_path, model, data, **TRAINER | {"max_epochs": 1})
     change_summary(tmp_path, metrics=final_numbers(tmp_path))
-    write_page(tmp_path, model, data, read_summary(tmp_path))
+    write_page(tmp_path, model, data, read_summary(tmp_path), read_weights(tmp_path))
     before = (tmp_path / "page.html").read_bytes()
     run = Parts(before).run
     assert [(it["epoch"], "weights" in it) for it in run["epochs"]] == [(0, True), (1, False)]

@@ -61,6 +61,8 @@ def tables_and_weights(folder: Path) -> dict[str, Any]:
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # there is no best checkpoint without validation
         state = torch.load(path, weights_only=True)
         checkpoints[path.name] = {k: v.tolist() for k, v in state["state_dict"].items()}
+        of_page = state["callbacks"].get("RunPage", {"weights": {}})["weights"]
+        checkpoints[path.name] |= {f"{epoch}": [w.tolist() for w in named.values()] for epoch, named in of_page.items()}
     return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
 
 

@@ -31,14 +31,14 @@ def run_page(typed: str) -> Path:
     if not Path(run).exists():
         raise SettingError(f"{typed}: not found; use the folder that train.py printed at its end")
 
-    from timemachine.page.epochs import read_epochs
+    from timemachine.page.epochs import read_weights, with_perplexities
     from timemachine.run.load import load_run
 
     loaded = load_run(run)
     model = loaded.model  # fails for a run without one
     path, epochs, text = Path(run).with_suffix(".html"), list[Epoch](), ""
     if Path(run).is_dir():
-        path, epochs = Path(run, "page.html"), read_epochs(Path(run))
+        path, epochs = Path(run, "page.html"), with_perplexities(read_weights(Path(run)), Path(run))
         try:
             text = loaded.data.corpus.characters
         except SettingError as error:
