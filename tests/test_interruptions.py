@@ -14,7 +14,6 @@ import pytest
 from tests.support.processes import Running, running
 from tests.support.programs import TINY, Done, Program, assert_succeeded, call_program
 from tests.support.runs import epochs, summary, tables_and_weights
-from timemachine.page.epochs import EPOCH_WEIGHTS
 from timemachine.run.run import is_running
 from timemachine.study.jobs import load_job
 
@@ -63,8 +62,6 @@ def assert_same_end(started: Callable[..., Done], folder: Path, *typed: str) -> 
     (folder / "the run").rename(folder / "interrupted")
     assert_succeeded(started("train.py", *typed, total))
     assert tables_and_weights(folder / "interrupted") == tables_and_weights(folder / "the run")
-    kept, whole = (folder / name / EPOCH_WEIGHTS for name in ("interrupted", "the run"))
-    assert kept.read_bytes() == whole.read_bytes()
 
 
 @pytest.mark.slow

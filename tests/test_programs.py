@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
-from timemachine.run.record import objective, read_summary
 
 from tests.support.programs import Program, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
-from timemachine.page.__main__ import run_page
+from timemachine.page.epochs import page_of
 from timemachine.run.run import load_run
+from timemachine.run.summary import read_summary
 from timemachine.run.weights import load_model
 
 SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
@@ -66,7 +66,7 @@ def test_output(short_run: Run) -> None:
 
 def test_files(short_run: Run) -> None:
     assert {path.name for path in short_run.folder.iterdir()} == {
-        ".hydra", ".lock", "checkpoints", "epochs.safetensors", "metrics.csv", "model.safetensors", "page.html",
+        ".hydra", ".lock", "checkpoints", "metrics.csv", "model.safetensors", "page.html",
         "perplexity.png", "sample.txt", "steps.csv", "summary.json",
     }  # fmt: skip
     assert {path.name for path in (short_run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -318,7 +318,7 @@ def test_an_own_metric_that_ends_as_nan(tmp_path: Path, own: Path) -> None:
     done = call_program("train.py", *typed, "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged") and "error: diverged: score" in done.stderr
-    assert objective(summary) == math.inf and summary["metrics"]["best_score"] == 1
+    assert summary["metrics"]["best_score"] == 1
 
 
 def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None:
@@ -330,7 +330,7 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
     removed = ["~tags", "~trainer.max_epochs", "~trainer.gradient_clip_val", "~trainer.devices", "trainer.max_steps=6"]
     assert_succeeded(call_program("train.py", *typed, "trainer.accelerator=cpu", *removed))
     assert_succeeded(call_program("evaluate.py", "run=run"))
-    assert run_page("run=run").read_bytes() == Path("run/page.html").read_bytes()
+    assert page_of(Path("run")).read_bytes() == Path("run/page.html").read_bytes()
     run = load_run("run")
     assert (run.settings["data"]["num_steps"], run.data.num_steps, run.data.splits["train"].starts) == (
         16,

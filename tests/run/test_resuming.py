@@ -24,7 +24,6 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.epochs import EPOCH_WEIGHTS
 from timemachine.run.checkpoints import AtomicCheckpointIO
 
 STEPS_AN_EPOCH, EPOCHS = 3, 4
@@ -57,7 +56,6 @@ def interrupt_at(steps: list[int], whole: Path, folder: Path, **chosen: Any) -> 
             train(folder, InterruptAt(step), **chosen)
     train(folder, **chosen)
     assert tables_and_weights(folder) == tables_and_weights(whole)
-    assert (folder / EPOCH_WEIGHTS).read_bytes() == (whole / EPOCH_WEIGHTS).read_bytes()
 
 
 @settings(max_examples=8)

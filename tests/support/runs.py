@@ -60,6 +60,8 @@ def tables_and_weights(folder: Path) -> dict[str, Any]:
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # there is no best checkpoint without validation
         state = torch.load(path, weights_only=True)
         checkpoints[path.name] = {k: v.tolist() for k, v in state["state_dict"].items()}
+        of_page = state["callbacks"].get("RunPage", {"weights": {}})["weights"]
+        checkpoints[path.name] |= {f"{epoch}": [w.tolist() for w in named.values()] for epoch, named in of_page.items()}
     return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
 
 
@@ -79,7 +81,7 @@ def fit(
     checkpoints = folder / "checkpoints"
     places: Any = {"dirpath": checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks = [
-        RunPage(folder), ExactResume(), Interruptible(), ValidateLastStep(), *others,
+        RunPage(), ExactResume(), Interruptible(), ValidateLastStep(), *others,
         ModelCheckpoint(filename="best", monitor="val/perplexity", **places),
         ModelCheckpoint(filename="last", **places),
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from filelock import FileLock, Timeout
 
-from timemachine.config import Tokens, format_value, windows_of
+from timemachine.config import DATA, Tokens, format_value, windows_of
 from timemachine.errors import OtherRun, SettingError, UserError
 from timemachine.run.files import relative_path, write_whole
 from timemachine.run.summary import (
@@ -180,7 +180,8 @@ class Run:
         """Raise OtherRun for a setting of these groups whose value is not that of the earlier session."""
         both = self.before.get("settings", {}), self.settings
         recorded, now = (flat({name: finite(settings.get(name)) for name in groups}) for settings in both)
-        for name in now | recorded:
+        left = {f"data.{name}" for name in self.before.get("corpus", {}).get("arguments", ())} - now.keys()
+        for name in (now | recorded).keys() - left:
             before, typed = recorded.get(name), now.get(name)
             if before != typed and not MACHINE_SETTINGS.fullmatch(name):
                 rule = f"the run in {relative_path(self.folder)} has {name}={format_value(before)}"
@@ -191,7 +192,8 @@ class Run:
 
         Not earlier: a command that is rejected must not change the folder of another run. The summary of a resumed run
         keeps its first start and lists the epochs after which it was resumed. Arguments that a callback has changed,
-        such as Lightning's LearningRateFinder, are recorded as the model and the data have them.
+        such as Lightning's LearningRateFinder, are recorded as the model and the data have them; so are those of the
+        data that the settings leave to the class, whose names are recorded in `corpus`, too.
         """
         if epoch := self.completed_epochs:
             session = {"epoch": epoch, "started": self.summary["started"]}
@@ -205,7 +207,9 @@ class Run:
         self.curves, self.has_begun = curves, True
         self._columns |= {name for row in curves for name in row}
         self.summary |= about_run(model, data)
-        self.summary["corpus"] = about_text(data, self.settings["data"])
+        left = [name for name in (*DATA, "search_dirs") if name in data.hparams and name not in self.settings["data"]]
+        self.settings["data"] |= {name: data.hparams[name] for name in left}
+        self.summary["corpus"] = about_text(data) | ({"arguments": left} if left else {})
         for name, content in self.files.items():
             self.write(name, content.encode())
         if self.writes:
@@ -290,9 +294,6 @@ def load_run(folder: str | Path, model_class: "type[RNNLMScratch] | None" = None
         summary = parse_summary(summary_of_export(path))
     else:
         summary = read_summary(place)
-    # The arguments that the settings leave to the class, such as a user's subclass of `TimeMachine`.
-    defaults = summary["corpus"].get("arguments", {})
-    summary["settings"]["data"] = defaults | summary["settings"].get("data", {})
     return Run(place, summary, weights=path, model_class=model_class)
 
 

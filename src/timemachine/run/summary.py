@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from timemachine.config import DATA, REPOSITORY
+from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError, one_line, unwrapped
 from timemachine.run.files import relative_path
 from timemachine.run.signals import TERMINATED
@@ -66,11 +66,8 @@ def about_run(model: Any, data: "TimeMachine") -> Summary:
     }
 
 
-def about_text(data: "TimeMachine", settings: dict[str, Any]) -> dict[str, Any]:
-    """Return summary.json's entries about the text.
-
-    `arguments`: those that the settings leave to the class, such as a user's subclass of `TimeMachine`.
-    """
+def about_text(data: "TimeMachine") -> dict[str, Any]:
+    """Return summary.json's entries about the text."""
     from timemachine.perplexity import count_unknown  # imports torch
 
     text = data.corpus
@@ -78,8 +75,6 @@ def about_text(data: "TimeMachine", settings: dict[str, Any]) -> dict[str, Any]:
     about = {name: getattr(text, name) for name in ("name", "title", "source", "sha256", "left_out")}
     about |= {"characters": len(text.characters), "tokens": len(data.tokens_N), "vocabulary": len(data.vocab)}
     unknown, size = count_unknown(text.characters, data.vocab) if data.hparams["min_count"] > 1 else (0, 0)
-    names = [name for name in (*DATA, "search_dirs") if name in data.hparams and name not in settings]
-    about |= {"arguments": {name: data.hparams[name] for name in names}} if names else {}
     return about | {"unknown": unknown, "unknown_bytes": size}
 
 

@@ -114,7 +114,7 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
 
 def exercise_of(jobs: Jobs) -> str:
     """Return the exercise that all jobs belong to, or `None` if they do not share one."""
-    names = {run.summary["exercise"] for run in jobs.values() if run.settings["data"]}
+    names = {run.summary["exercise"] for run in jobs.values()} - {""}
     return names.pop() if len(names) == 1 else "None"
 
 
@@ -143,7 +143,7 @@ def print_jobs(table: "DataFrame", jobs: Jobs) -> None:
     if settings[NUM_SHOWN:]:
         print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
     words = best.summary["overrides"]
-    if len(runs) > 1 and len(texts) == 1 and words and best.summary["status"] == "completed" and metric in best.metrics:
+    if len(runs) > 1 and len(texts) < 2 and words and best.summary["status"] == "completed" and metric in best.metrics:
         print_text(f"best          job {table['job'].iloc[0]}: {shlex.join(['python', 'train.py', *words])}")
 
 

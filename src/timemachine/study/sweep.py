@@ -90,9 +90,9 @@ class Sweep(Callback):
         metric = str(config.optimized_metric)
         message = one_line(error or run.summary["message"] or "")
         value = f"{metric} {short(run.metrics.get(metric, math.nan))}" if run.has_ended else message
-        of = f"/{self.num_jobs}" if self.num_jobs else ""
-        number = f"{config.hydra.job.num + 1}{of}"
-        print_text(f"job {number:>7}  {run.summary['status']:9}  {' '.join(varied)}  {value}".rstrip())
+        number = config.hydra.job.num
+        of = f"  {number + 1}/{self.num_jobs}" if self.num_jobs else ""
+        print_text(f"job {number:>3}{of}  {run.summary['status']:9}  {' '.join(varied)}  {value}".rstrip())
         if error:
             job_return.status, job_return.return_value = JobStatus.COMPLETED, math.inf
 
