@@ -31,14 +31,6 @@ def test_an_exercise_is_not_a_path(exercise: str, tmp_path: Path) -> None:
     assert "reference sweep" not in (tmp_path / "report.md").read_text()
 
 
-@pytest.mark.parametrize("scale", ["full", "smoke"])
-def test_smoke_report_says_so(scale: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    leave_job(tmp_path, {"seed": 0}, scale=scale, metrics={"val/perplexity": 7.5})
-    report.write_report(tmp_path, "none", load_jobs(tmp_path))
-    assert ("scale=smoke" in capsys.readouterr().out) == (scale == "smoke")
-    assert ("scale=smoke" in (tmp_path / "report.md").read_text()) == (scale == "smoke")
-
-
 @pytest.mark.parametrize("module", [generic, small_data])
 @pytest.mark.parametrize(
     ("content", "is_damaged"),

@@ -31,7 +31,6 @@ PROBES = {  # name -> module of this package
 ONLY: dict[str, dict[str, tuple[str, ...]]] = {
     "one_hot_is_embedding": {"model.cell": ("rnn",)},
     "sampling": {"data.tokens": ("letters",)},
-    "how_low": {"data.tokens": ("letters",)},
     "books": {"data.tokens": ("letters", "bpe")},  # vocabularies that encode any book
     "recall": {"data.corpus": ("recall", "recall_*"), "data.tokens": ("letters", "characters")},
 }

@@ -21,7 +21,6 @@ from timemachine.run.console import print_table, print_text
 from timemachine.run.files import relative_path, write_figure, write_whole
 from timemachine.run.jobs import Job, in_short, is_setting, print_jobs, rows_of, table_of
 
-TOO_SHORT = "With `scale=smoke` the runs are too short to answer the question: their numbers mean nothing."
 REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 
 
@@ -51,8 +50,6 @@ def write_report(
         if not is_plain:
             table = as_text(module.table(ended), module)
             print_table(title_of(module), list(table), table.to_numpy().tolist())
-    if is_smoke(frame):
-        print_text(TOO_SHORT)
     write_whole(folder / "report.md", text.encode())
     print(f"report        {', with '.join(filter(None, [relative_path(folder / 'report.md'), ' and '.join(names)]))}")
     if answer:
@@ -65,7 +62,7 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
     `jobs`: the rows of the runs that ended. Raises SettingError if they differ in settings that the table would pool,
     or lack a column that the table needs.
     """
-    parts = [head, f"*{TOO_SHORT}*" if is_smoke(jobs) else ""]
+    parts = [head]
     if len(jobs):
         require_told_apart(jobs, module.SETTINGS)
         try:
@@ -81,11 +78,6 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
         parts += ["No run has ended yet."]
     parts += ["## Setup", " ".join(module.SETUP.split()), grid(jobs), effort]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def is_smoke(jobs: DataFrame) -> bool:
-    """Return whether a job has `scale=smoke`."""
-    return "scale" in jobs and bool((jobs["scale"] == "smoke").any())
 
 
 def title_of(module: Any) -> str:

@@ -34,7 +34,6 @@ class Job:
     status: str = "completed"
     message: str | None = None
     exercise: str = ""  # "" if the job has no summary.json
-    scale: str = "full"
     overrides: list[str] = field(default_factory=list)  # of the command line
     settings: dict[str, Any] = field(default_factory=dict)  # dotted name -> value
     metrics: dict[str, float] = field(default_factory=dict)
@@ -95,12 +94,12 @@ def job_folders(folder: Path) -> list[Path]:
 
 
 def rows_of(jobs: list[Job]) -> list[dict[str, Any]]:
-    """Return a row per job: name, status, scale, settings, final numbers, measurements of probes, message, folder.
+    """Return a row per job: name, status, settings, final numbers, measurements of probes, message, folder.
 
     Measurements have names such as `stream/val/bits`; lists are only in summary.json.
     """
     return [
-        {"job": job.name, "status": job.status, "scale": job.scale}
+        {"job": job.name, "status": job.status}
         | {name: format_value(value) if isinstance(value, list) else value for name, value in job.settings.items()}
         | {name: number for name, number in job.corpus.items() if name in SYMBOLS}
         | ({"parameters": job.parameters} if job.parameters else {})
@@ -116,7 +115,7 @@ def table_of(jobs: list[Job]) -> "DataFrame":
     from pandas import DataFrame
 
     rows = DataFrame(rows_of(jobs), dtype=object)  # as objects: floats hold missing integers
-    table = rows.drop(columns=["scale", "optimized_metric"], errors="ignore")
+    table = rows.drop(columns="optimized_metric", errors="ignore")
     # Jobs that failed before they read their settings or the text lack these columns, which is no variation.
     ran, read = table[[bool(job.settings) for job in jobs]], table[[bool(job.corpus) for job in jobs]]
     settings = [name for name in table if is_setting(name)]

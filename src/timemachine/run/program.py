@@ -93,11 +93,11 @@ def open_run(cfg: DictConfig) -> Record:
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
+    exercise = str(hydra_cfg.runtime.choices.get("exercise") or "none")
     places, ignored = places_of_settings(hydra_cfg), {"resume", *typed_overlays(hydra_cfg)}  # by a resumed run
     typed = [*places, *(each for each in overrides if override_name(each) not in ignored)]
     searches = is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper")
-    about = {"overrides": [*places, *overrides]} | choices
+    about = {"overrides": [*places, *overrides], "exercise": exercise}
     return Record(folder, settings, is_job=is_job(), searches=searches, typed=typed, files=hydra_files(cfg), **about)
 
 

@@ -37,7 +37,6 @@ TRUSTED_CLASSES = (
     "timemachine.kernels.language_model.FusedRNNLM",
     "timemachine.regularized.language_model.RegularizedRNNLM",
     "timemachine.datamodule.TimeMachine",
-    "timemachine.regularized.teacher.TaughtTimeMachine",
 )
 # Settings that make two runs the same experiment.
 IDENTITY = ("seed", "init_from", "probes", "model", "data")

@@ -77,7 +77,7 @@ class Tables(Callback):
         self.losses.append(outputs["loss"].detach() if outputs else torch.full_like(self.loss, math.nan))
         if trainer.global_step != self.last_step:  # unchanged after all but the last of accumulated batches
             self._add_step(trainer.global_step, pl_module)
-        # (X, Y), or (X, Y, a teacher's distributions). Batches of another form are not counted.
+        # (X, Y). Batches of another form are not counted.
         if isinstance(batch, tuple | list) and len(batch) > 1 and isinstance(batch[1], Tensor):
             self.num_targets += batch[1].numel() * trainer.world_size
         self.seconds = perf_counter() - self.began
