@@ -2,7 +2,7 @@
 # make test            run the tests
 # make exercises       run the book's ten exercises and excerpts: 106 minutes on two idle cores
 # make more-exercises  run the exercises of the next edition and of chapter 10: five hours
-# make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
+# make how-low         run exercise 4 with any training method
 # make notebook        execute book.ipynb in place
 # make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
@@ -55,8 +55,8 @@ coverage: .venv/.ready-dev$(LOCKS)
 	  -m "not slurm and not gpu and not browser" $(TESTS)
 
 MORE := cells cells_tuning cells_reach recall small_data tying vocabulary
-OF_TOKENS := $(basename $(notdir $(wildcard conf/grid/full/next_edition/*.yaml)))
-EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
+OF_TOKENS := $(basename $(notdir $(wildcard conf/exercise/next_edition/*.yaml)))
+EXERCISES := $(filter-out how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
 exercises: .venv/.ready$(LOCKS)
 	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done

@@ -21,7 +21,6 @@ def main(cfg: DictConfig) -> None:
     # These take seconds to import, so they come after the checks of the command line.
     from timemachine.evaluation.baselines import compare_with_ngrams, print_comparison
     from timemachine.evaluation.scores import Evaluation, evaluate, find_texts, print_evaluation
-    from timemachine.regularized.symbols import check_size
     from timemachine.run.run import load_run
 
     corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
@@ -30,8 +29,6 @@ def main(cfg: DictConfig) -> None:
         loaded = load_run(run, class_of(cfg.model._target_))
         model, vocab, summary = loaded.model, loaded.vocab, loaded.summary
         texts = find_texts(corpus, summary, search_dirs)
-        if cfg.baselines:
-            check_size(vocab, "baselines=true", "baselines=false")
         rows = [row for text in texts for row in evaluate(model, vocab, summary, text)]
         evaluations.append(Evaluation(run, model, vocab, summary, texts, rows))
     print_evaluation(str(cfg.run), evaluations)

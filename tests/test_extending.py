@@ -14,7 +14,7 @@ from timemachine.config import REPOSITORY
 
 PAGE = (REPOSITORY / "docs/extending.md").read_text(encoding="utf-8")
 DIFFS = dict(re.findall(r"## (.+?)\n.*?```diff\n(.*?)```", PAGE, re.DOTALL))
-SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
+SMALL = ["data.corpus=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
 SMALL += ["model.hiddens=6", "model.sigma=0.3", "trainer.max_epochs=2", "logger=csv"]
 
 

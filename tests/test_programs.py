@@ -21,7 +21,7 @@ from timemachine.run.run import load_run
 from timemachine.run.summary import read_summary
 from timemachine.run.weights import load_model
 
-SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
+SHORT = ("data.corpus=sample", "trainer.max_epochs=2", "logger=csv")
 SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")
 
 # The first step is so large that the loss of the second step is not finite.
@@ -81,7 +81,7 @@ def test_files(short_run: Run) -> None:
 
 @pytest.mark.usefixtures("quick_calls")
 def test_debug_and_tags() -> None:
-    done = call_program("train.py", "debug=overfit", "data=sample", "tags=[wide,two words]", "hydra.run.dir=run")
+    done = call_program("train.py", "debug=overfit", "data.corpus=sample", "tags=[wide,two words]", "hydra.run.dir=run")
     assert_succeeded(done)
     summary = read_summary(Path("run"))
     assert summary["settings"]["tags"] == ["wide", "two words"] and summary["metrics"]["train/perplexity"] < 1.5
@@ -95,7 +95,7 @@ def test_gpu_against_cpu(precision: str, tolerance: float, program: Program, tmp
     """The tolerance is relative: a thousand steps amplify the rounding of sums in a different order."""
     found = {}
     for trainer, chosen in (("cpu", "32"), ("gpu", precision)):
-        typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
+        typed = ("data.corpus=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
         assert_succeeded(program("train.py", *typed, f"trainer={trainer}"))
         found[trainer] = read_summary(tmp_path / trainer)["metrics"]["val/perplexity"]
     assert found["gpu"] == pytest.approx(found["cpu"], rel=tolerance)
@@ -366,11 +366,12 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
         *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
         ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
         ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
+        ("exercise=clipping recipe=novel", "recipe=novel"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:
     flags = ["-m"] if "exercise=" in typed else []
-    done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
+    done = call_program("train.py", *flags, "data.corpus=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert re.search(says, done.stderr), done.stderr
 
@@ -378,7 +379,7 @@ def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        *((f"{overlay}", overlay.partition("=")[0]) for overlay in ("recipe=novel", "debug=overfit", "scale=smoke")),
+        *((f"{overlay}", overlay.partition("=")[0]) for overlay in ("recipe=novel", "debug=overfit")),
         ("-m exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
         ("model.hiddens=9", "model.hiddens=9"), ("model=scratch", "model"), ("seed=2", "seed=2"),
         ("init_from=other", "init_from"), ("trainer.barebones=true", "barebones"),

@@ -109,7 +109,7 @@ def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
     (_, own) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
     command = own.partition("# my_models.py: ")[2].partition("\n")[0]
     (tmp_path / "my_models.py").write_text(own)
-    small = ["data=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
+    small = ["data.corpus=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
     assert_succeeded(program(*shlex.split(command)[1:], *small, PYTHONPATH=str(tmp_path)))
 
 

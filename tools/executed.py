@@ -15,7 +15,7 @@ from typing import Any
 from timemachine.config import REPOSITORY
 
 SOURCE = REPOSITORY / "src/timemachine"
-RUN = ("data=sample", "trainer.max_steps=2", "logger=csv")
+RUN = ("data.corpus=sample", "trainer.max_steps=2", "logger=csv")
 
 
 def called(*typed: str) -> list[tuple[str, str]]:

@@ -2,8 +2,8 @@
 
 A report consists of answer.md and of a table, a figure and settings from summary.csv. An answer.md starts with a block
 of Python that defines its `{placeholders}` from `jobs` (the rows of summary.csv), `table` (of the report), the names of
-the exercise's module, and `NAMES`. README.md and docs/*.md quote the reports and the tables of the book's run, of
-other characters and of `make bench`, between markers such as <!-- answers: begin -->.
+the exercise's module, and `NAMES`. README.md and docs/*.md quote the reports and the tables of the book's run and of
+`make bench`, between markers such as <!-- answers: begin -->.
 """
 
 import math
@@ -118,7 +118,8 @@ def jobs_of(name: str) -> DataFrame:
     jobs = pd.read_csv(REFERENCE / name / "summary.csv")
     recipe, _, exercise = name.rpartition("/")
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        cfg = compose("train", [f"exercise={exercise}", f"recipe={recipe or 'none'}"], return_hydra_config=True)
+        typed = [f"exercise={exercise}", *([f"recipe={recipe}"] if recipe else [])]
+        cfg = compose("train", typed, return_hydra_config=True)
     varied = OmegaConf.to_container(cfg.hydra.sweeper).get("params", {})  # type: ignore[union-attr]
     del cfg.trainer.plugins  # a path in the run's folder
     groups: Any = {group: OmegaConf.to_container(cfg[group], resolve=True) for group in ("model", "data", "trainer")}
@@ -274,15 +275,6 @@ def next_edition_models() -> str:
     return markdown(["", "seeds", *scores, "rest of the novel: bits per byte"], rows)
 
 
-def characters() -> str:
-    """Return evaluate.py's output for the last 5% of two novels."""
-    lines = []
-    for path in sorted((REFERENCE / "characters").glob("*.txt")):
-        _, _, of_test = path.read_text(encoding="utf-8").rpartition("\non ")
-        lines.append(of_test)
-    return "```text\n" + "\n".join(lines).rstrip() + "\n```"
-
-
 def speed() -> str:
     """Return the ratios of medians from `make bench`."""
     rows = {(row["threads"], row["what"]): row for row in table(SPEED)}
@@ -305,7 +297,6 @@ def speed() -> str:
 SECTIONS: dict[str, dict[str, Callable[[], str]]] = {  # page -> name of the markers -> text between them
     "README.md": {"book": book_in_a_line, "answers": five_answers},
     "docs/exercises.md": {"exercises": exercises, "book": book, "reports": reports},
-    "docs/characters.md": {"characters": characters},
     "docs/next_edition.md": {"next_edition": next_edition, "models": next_edition_models},
     "docs/speed.md": {"speed": speed},
 }

@@ -20,7 +20,7 @@ from timemachine.config import REPOSITORY
 
 COLUMNS = ("MB of memory", "open files", "threads", "processes", "temporary files")
 ROWS = 6  # rows of each kind
-SMALL = ["data=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
+SMALL = ["data.corpus=sample", "data.num_train=300", "data.num_val=100", "data.batch_size=128", "data.num_steps=8"]
 SMALL += ["model.hiddens=8", "model.lr=0.01", "logger=csv", "trainer=cpu"]  # at a higher rate a long run diverges
 
 

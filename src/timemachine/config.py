@@ -101,7 +101,6 @@ REGULARIZED: dict[str, Valid] = {
     "input_dropout": FRACTION,
     "output_dropout": FRACTION,
 }
-TAUGHT: dict[str, Valid] = {"teacher": Number(0, 100)}
 # Without a check, some of these would train something else.
 TRAINER: dict[str, Valid] = {
     "max_epochs": Number(-1, MAX_COUNT, whole=True),

@@ -18,7 +18,7 @@ from timemachine.run.run import is_running
 
 pytestmark = pytest.mark.slurm
 
-SHORT = ("data=sample", "logger=csv", "trainer=cpu")
+SHORT = ("data.corpus=sample", "logger=csv", "trainer=cpu")
 SWEEP = ("-m", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep", *SHORT)
 
 
@@ -62,8 +62,8 @@ def array(sweep: Path) -> str:
 
 def test_two_nodes(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two nodes share a folder that is not typed, and give the same numbers as one process."""
-    settings = ("data=sample", "logger=csv", "trainer.max_epochs=3")
-    nodes = ("trainer=ddp_nodes", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    settings = ("data.corpus=sample", "logger=csv", "trainer.max_epochs=3")
+    nodes = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
     command = f"srun {sys.executable} {REPOSITORY}/train.py {' '.join(nodes + settings)}"
     monkeypatch.chdir(tmp_path)
     slurm("sbatch", "--wait", "--nodes=2", "--ntasks-per-node=1", "--output=log", f"--wrap={command}")

@@ -16,7 +16,6 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.language_model import RegularizedRNNLM
-from timemachine.regularized.teacher import TaughtTimeMachine
 from timemachine.run import recorder
 from timemachine.run.progress import silence
 from timemachine.run.recorder import Recorder
@@ -82,14 +81,6 @@ def test_speed_leaves_out_validation(sample: Corpus, tmp_path: Path, clock: Cloc
     assert [row["chars_per_second"] for row in ends] == [320 * 8 / 5] * 2
 
 
-def test_speed_counts_targets(tmp_path: Path, clock: Clock) -> None:
-    """Not the numbers of a teacher's distributions, the third part of its batches."""
-    data = TaughtTimeMachine(batch_size=8, num_steps=8, num_train=310, num_val=70, corpus="sample", teacher=0.5)
-    model = RegularizedRNNLM(len(data.vocab), hiddens=4, carry_state=True)
-    fit(tmp_path, model, data, [clock], max_epochs=1)
-    assert rows(tmp_path / "metrics.csv")[-1]["chars_per_second"] == 8 * 8
-
-
 # The final numbers
 
 CURVES = [
@@ -147,7 +138,7 @@ def test_tensorboard_gets_all_metrics(sample: Corpus, tmp_path: Path) -> None:
 
 def test_a_plain_trainer(tmp_path: Path) -> None:
     """Its logger gets the arguments of both classes, and its checkpoint rebuilds both."""
-    data = TaughtTimeMachine(batch_size=64, num_train=310, num_val=70, corpus="sample", tokens="characters", teacher=0)
+    data = TimeMachine(batch_size=64, num_train=310, num_val=70, corpus="sample", tokens="characters")
     network: dict[str, Any] = {"hiddens": 6, "lr": 0.5, "input": "embedding", "embedding_dim": 5}
     model = RegularizedRNNLM(len(data.vocab), optimizer="adamw", input_dropout=0.1, **network)
     logger = CSVLogger(tmp_path, name="logs", version="")
@@ -161,6 +152,6 @@ def test_a_plain_trainer(tmp_path: Path) -> None:
     assert rebuilt.hparams == model.hparams
     for name, weight in model.state_dict().items():
         assert torch.equal(rebuilt.state_dict()[name], weight)
-    again = TaughtTimeMachine.load_from_checkpoint(path, weights_only=True)
+    again = TimeMachine.load_from_checkpoint(path, weights_only=True)
     assert again.hparams == data.hparams and again.vocab.idx_to_token == data.vocab.idx_to_token
     assert torch.equal(again.tokens_N, data.tokens_N) and again.splits == data.splits

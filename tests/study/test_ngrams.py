@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 
 from timemachine.config import Tokens
@@ -10,7 +11,6 @@ from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.language_model import RNNLMScratch
-from timemachine.regularized.symbols import LETTERS
 from timemachine.study import ngrams
 
 
@@ -21,7 +21,7 @@ def measured(data: TimeMachine) -> dict[str, Any]:
 def test_letters_are_those_of_the_baselines() -> None:
     data = TimeMachine(64, 8, 700, 150, corpus=find_corpus("sample", []))
     found = measured(data)
-    text = LETTERS.encode(data.corpus.characters)
+    text = data.tokens_N.numpy().astype(np.int64)
     train, targets = (
         text[: data.splits["train"].targets.stop],
         {part: data.splits[part].targets for part in ("val", "test")},

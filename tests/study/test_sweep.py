@@ -77,7 +77,7 @@ def test_jobs_of_several_processes(program: Program, tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files/mine.yaml").write_text("defaults: [train, _self_]\nseed: 7\n")
     own = ("--config-dir=files", "--config-name=mine")
-    typed = (*own, *SWEEP[:-1], "trainer=ddp_cpu,cpu", "model.lr=1,-1")
+    typed = (*own, *SWEEP[:-1], "trainer=cpu", "trainer.devices=2,1", "model.lr=1,-1")
     done = program("train.py", *typed)
     rows = load_sweep(tmp_path / "sweep")
     assert [row["status"] for row in rows] == ["completed", "failed", "completed", "failed"], done.stderr

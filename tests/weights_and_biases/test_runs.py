@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.programs import DEADLINE, Program, assert_succeeded, call_program
+from tests.support.programs import DDP, DEADLINE, Program, assert_succeeded, call_program
 from tests.support.runs import rows, summary
 from tests.support.wandb_server import ENTITY, KEY, ArrivedRun, WandbServer
 from timemachine.decoding import continue_text
@@ -19,7 +19,7 @@ from timemachine.run.tables import COLUMNS
 from timemachine.run.weights import load_model
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, SAMPLES
 
-SHORT = ("data=sample", "data.num_train=2051", "trainer=cpu", "trainer.max_epochs=2", "model.hiddens=8")
+SHORT = ("data.corpus=sample", "data.num_train=2051", "trainer=cpu", "trainer.max_epochs=2", "model.hiddens=8")
 RUN = (*SHORT, "hydra.run.dir=run")
 NAMES = {"WANDB_PROJECT": "mine", "WANDB_NAME": "first", "WANDB_RUN_GROUP": "ours"}
 
@@ -68,7 +68,7 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     assert_arrived(run, folder)
     about = summary(folder)
     assert {name: run.config.get(name) for name in about["settings"]} == about["settings"]
-    assert run.config[CHANGES].startswith("data=sample ")
+    assert run.config[CHANGES].startswith("data.corpus=sample ")
     assert (run.display_name, run.project, run.group, run.tags, run.exit_code) == ("one", "two", "three", ["four"], 0)
     assert b"completed: the sample text" in run.files["output.log"]  # W&B's console
     assert run.summary.items() >= (about["metrics"] | {"status": "completed"}).items()
@@ -135,7 +135,7 @@ def test_a_folder_chooses_no_project(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_jobs_of_a_sweep(program: Program, tmp_path: Path) -> None:
     """Two processes of a job are one run, and one command uploads all jobs."""
     sweep = tmp_path / "it's a sweep"
-    jobs = ("trainer=ddp_cpu", "model.lr=1,1e30", r"hydra.sweep.dir='it\'s a sweep'")
+    jobs = (*DDP, "model.lr=1,1e30", r"hydra.sweep.dir='it\'s a sweep'")
     done = program("train.py", "-m", *SHORT, *jobs, WANDB_RUN_ID="one")
     assert done.returncode == 0, done.stderr
     with WandbServer() as server:

@@ -203,7 +203,7 @@ def epoch(_: int) -> Iterator[Row]:
     data = TimeMachine(corpus=find_corpus("sample", []))
     ours, plain = list[float](), list[float]()
     for _ in range(4):
-        ours += epochs_of_program("data=sample", "logger=csv", "trainer.max_epochs=8")
+        ours += epochs_of_program("data.corpus=sample", "logger=csv", "trainer.max_epochs=8")
         clock = Clock()
         with tempfile.TemporaryDirectory() as folder:
             trainer = pl.Trainer(
@@ -254,7 +254,7 @@ def program(threads: int) -> Iterator[Row]:
     one_or_two = {"OMP_NUM_THREADS": str(threads)}
     ours, book = list[float](), list[float]()
     for _ in range(2):
-        ours.append(timed(TRAIN, "data=sample", "logger=csv", **one_or_two)[0])
+        ours.append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
         try:
             book.append(timed("-m", "tools.bench.book_program", str(text), **one_or_two)[0])
         except subprocess.CalledProcessError as error:
@@ -272,7 +272,7 @@ def page(threads: int) -> Iterator[Row]:
         for _ in range(rounds):
             pages.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", []))))
             books.append(timed("-m", "tools.bench.book_program", str(text), **one_or_two)[0])
-            programs.append(timed(TRAIN, "data=sample", "logger=csv", **one_or_two)[0])
+            programs.append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
     except (ImportError, OSError) as error:
         yield Row(f"{what}: skipped, {one_line(error, 60)}")
     except subprocess.CalledProcessError as error:
@@ -307,7 +307,7 @@ def start(threads: int) -> Iterator[Row]:
     if threads > 1:
         return
     with tempfile.TemporaryDirectory() as folder:
-        train = [TRAIN, "data=sample", "logger=csv", "trainer.limit_test_batches=0"]
+        train = [TRAIN, "data.corpus=sample", "logger=csv", "trainer.limit_test_batches=0"]
         timed(*train, "trainer.max_epochs=1", f"hydra.run.dir={folder}/run")
         generate = [str(REPOSITORY / "generate.py"), f"run={folder}/run", "prefix=it has"]
         for what, command in (

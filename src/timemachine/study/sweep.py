@@ -53,8 +53,10 @@ class Sweep(Callback):
         overrides = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         sweeps = [each for each in overrides.values() if each.is_sweep_override()]
         self.varied = {each.key_or_group for each in sweeps} | {*params}
-        if (exercise := str(config.hydra.runtime.choices.get("exercise"))) != "None":
+        if exercise := config.hydra.runtime.choices.get("exercise"):
             try:
+                if "recipe" in overrides:
+                    _require_runs(str(exercise), config.hydra.runtime.choices.recipe)
                 import_module(self.report).require_distinguished(exercise, self.varied - {*params, "seed"})
             except SettingError as error:
                 sys.exit(error_line(error))
@@ -118,6 +120,14 @@ class Sweep(Callback):
         if failed := [name for name, run in jobs.items() if not run.has_ended]:
             table = relative_path(folder / "summary.csv")
             sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}): see {table}")
+
+
+def _require_runs(exercise: str, recipe: str | None) -> None:
+    """Raise SettingError unless there is a file with the runs of an exercise for a recipe that is typed with it."""
+    options = GlobalHydra.instance().config_loader().get_group_options(f"exercise/{recipe}") if recipe else [exercise]
+    if exercise not in options:
+        others = f"recipe={recipe} has runs of {', '.join(options)}" if options else f"leave out recipe={recipe}"
+        raise SettingError(f"recipe={recipe}: exercise={exercise} has no runs for this recipe; {others}")
 
 
 def run_in_child() -> float:
