@@ -379,7 +379,7 @@ def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        *((f"{overlay}", overlay.partition("=")[0]) for overlay in ("recipe=novel", "debug=overfit")),
+        ("recipe=novel", "data.num_"), ("debug=overfit", "data.batch_size=32"),
         ("-m exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
         ("model.hiddens=9", "model.hiddens=9"), ("model=scratch", "model"), ("seed=2", "seed=2"),
         ("init_from=other", "init_from"), ("trainer.barebones=true", "barebones"),

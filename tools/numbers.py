@@ -22,10 +22,11 @@ from pandas import DataFrame, Series
 
 import timemachine.run.program  # noqa: F401  resolvers of conf/
 from timemachine.config import REPOSITORY
-from timemachine.run.files import write_figure
+from timemachine.run.files import write_whole
 from timemachine.run.summary import flat
 from timemachine.study import report
 from timemachine.study.comparison import against, at_best, compare, estimate, fisher, holm, share_interval
+from timemachine.study.figures import image_of
 
 REFERENCE = REPOSITORY / "sweeps/reference"
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
@@ -317,9 +318,8 @@ def main() -> None:
     for name in EXERCISES:
         (REFERENCE / name / "report.md").write_text(report_of(name), encoding="utf-8")
         if name not in CURVES:
-            write_figure(
-                REFERENCE / name / "figure.png", report.module_of(name.rpartition("/")[2]).figure(jobs_of(name))
-            )
+            figure = report.module_of(name.rpartition("/")[2]).figure(jobs_of(name))
+            write_whole(REFERENCE / name / "figure.png", image_of(figure))
     for name in SECTIONS:
         (REPOSITORY / name).write_text(page(name), encoding="utf-8")
 

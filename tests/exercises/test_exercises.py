@@ -12,8 +12,8 @@ from timemachine.config import REPOSITORY
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.run import artifacts
 from timemachine.run.summary import read_summary
+from timemachine.study import figures
 from timemachine.study.jobs import load_jobs
 from timemachine.study.probes import PROBES, load_probes
 
@@ -63,7 +63,7 @@ SWEEPS += [(exercise, TINY + SHORT.get(exercise, ["trainer.max_epochs=5"])) for 
 def test_every_exercise_ends_in_a_report(
     exercise: str, typed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(artifacts, "write_curves", lambda *_: None)  # a fifth of the time
+    monkeypatch.setattr(figures, "perplexity_figure", lambda *_: None)  # a fifth of the time
     here = "hydra.launcher.n_jobs=1"  # workers would import again
     done = call_program("train.py", f"exercise={exercise}", *typed, here)
     assert done.returncode == 0, done.stderr

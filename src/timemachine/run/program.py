@@ -23,7 +23,8 @@ from timemachine.config import DATA, TRAINER, check, format_value, require
 from timemachine.errors import SettingError, UserError, unwrapped
 from timemachine.run.arguments import check_types
 from timemachine.run.console import error_line
-from timemachine.run.run import Run, load_run, run_folders, weights_in
+from timemachine.run.files import weights_in
+from timemachine.run.run import Run, load_run, run_folders
 from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_quietly, end_with_parent
 from timemachine.run.summary import is_first_process, new_summary, read_summary, was_interrupted
 
@@ -53,7 +54,7 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
         try:
-            check_added_names()
+            check_added_names(cfg)
             return main(cfg)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
@@ -141,7 +142,7 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
     return {f".hydra/{name}.yaml": OmegaConf.to_yaml(content) for name, content in contents.items()}
 
 
-def check_added_names() -> None:
+def check_added_names(cfg: DictConfig) -> None:
     """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect."""
     hydra_cfg = HydraConfig.get()
     if added := [override_name(word) for word in hydra_cfg.overrides.task if word.startswith("+")]:
@@ -150,7 +151,7 @@ def check_added_names() -> None:
         for setting in added:
             # Of these programs only train.py passes further arguments on, to the classes of its groups.
             is_known = setting.partition(".")[0] in known and hydra_cfg.job.name == "train"
-            require(is_known, setting, "…", "no such setting; --cfg job prints all settings")
+            require(is_known, setting, OmegaConf.select(cfg, setting), "no such setting; --cfg job prints all settings")
 
 
 def check_settings(settings: dict[str, Any]) -> None:
