@@ -15,7 +15,6 @@ from lightning.pytorch.callbacks import Callback
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from timemachine.datamodule import TimeMachine
 from timemachine.vocab import Vocab
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,7 +74,7 @@ class BitsPerByte(Callback):
     """Log Σ NLL / ln 2 / Σ bytes of the targets in UTF-8, which is comparable across vocabularies.
 
     Counts the bytes of the targets of each batch, whichever windows a subclass of TimeMachine reads. Logs nothing if
-    the model's perplexity is of other targets, or if the data or the model are of other classes.
+    the model's perplexity is of other targets, or if a user's model has none.
     """
 
     def __init__(self) -> None:
@@ -85,9 +84,9 @@ class BitsPerByte(Callback):
     def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count."""
         self.count, self.size, self.bytes_V = 0, torch.tensor(0, device=pl_module.device), None
-        data = getattr(trainer, "datamodule", None)
-        if isinstance(data, TimeMachine) and (data.vocab.bytes_V != 1).any():
-            self.bytes_V = data.vocab.bytes_V.to(pl_module.device)
+        bytes_V = trainer.datamodule.vocab.bytes_V  # type: ignore[attr-defined]
+        if (bytes_V != 1).any():
+            self.bytes_V = bytes_V.to(pl_module.device)
 
     on_test_epoch_start = on_validation_epoch_start
 
@@ -95,10 +94,9 @@ class BitsPerByte(Callback):
         self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         """Add the targets of a batch."""
-        is_pair = isinstance(batch, tuple | list) and len(batch) > 1  # (X_BT, Y_BT)
-        if is_pair and isinstance(batch[1], Tensor) and batch[1].dtype == torch.int64:
-            self.count += batch[1].numel()
-            self.size += batch[1].numel() if self.bytes_V is None else self.bytes_V[batch[1]].sum()
+        _, Y_BT = batch
+        self.count += Y_BT.numel()
+        self.size += Y_BT.numel() if self.bytes_V is None else self.bytes_V[Y_BT].sum()
 
     on_test_batch_end = on_validation_batch_end
 
@@ -111,8 +109,8 @@ class BitsPerByte(Callback):
         self._log(trainer, pl_module, "test")
 
     def _log(self, trainer: pl.Trainer, model: Any, split: str) -> None:
-        data, perplexity = getattr(trainer, "datamodule", None), getattr(model, f"{split}_perplexity", None)
-        if isinstance(data, TimeMachine) and perplexity is not None:  # not a user's own data or model
+        perplexity = getattr(model, f"{split}_perplexity", None)
+        if perplexity is not None:  # not a user's own model
             counted = torch.stack([torch.full_like(self.size, self.count), self.size])
             count, size = trainer.strategy.reduce(counted, reduce_op="sum")
             with perplexity.sync_context():  # the sums of all processes

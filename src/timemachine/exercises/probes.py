@@ -36,7 +36,7 @@ ONLY: dict[str, dict[str, tuple[str, ...]]] = {
 }
 
 
-def load_probes(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
+def load_probes(names: Sequence[str], data: TimeMachine, model: Any) -> dict[str, Any]:
     """Return the module of each probe by name.
 
     Raises SettingError for a name that is not a probe, and for a probe that does not support this text or cell.
@@ -44,8 +44,7 @@ def load_probes(names: Sequence[str], data: Any, model: Any) -> dict[str, Any]:
     names = [names] if isinstance(names, str) else names
     require(isinstance(names, Sequence), "probes", names, "must be a list of probes", "[stream]")
     given = f"probes=[{','.join(map(str, names))}]"
-    is_ours = isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine)
-    require(is_ours or not names, "probes", [*names], "need an RNNLMScratch and a TimeMachine", "[]")
+    require(isinstance(model, RNNLMScratch) or not names, "probes", [*names], "need an RNNLMScratch", "[]")
     for name in names:
         require(name in PROBES, "probes", [*names], f"{name} must be one of {', '.join(PROBES)}")
         for setting, supported in ONLY.get(PROBES[name], {}).items():

@@ -93,9 +93,9 @@ class RunPage(Callback):
             self._keep(epoch, read_weights(self.folder), pl_module)
 
     def log_results(self, run: Record, trainer: pl.Trainer) -> str:
-        """Write the page; return a line with its path, "" if the model or the data are a user's."""
+        """Write the page; return a line with its path, "" if the model is no RNNLMScratch."""
         model, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
-        if run.is_job or not (isinstance(model, RNNLMScratch) and isinstance(data, TimeMachine)):
+        if run.is_job or not isinstance(model, RNNLMScratch):
             return ""
         return write_page(self.folder, model, data, with_class_defaults(run.summary))
 
