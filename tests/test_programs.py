@@ -353,7 +353,7 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
         *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
         ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
         ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
-        ("exercise=clipping recipe=novel", "recipe=novel"),
+        ("exercise=clipping recipe=novel", "recipe=novel"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ class Sweep(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Check that a run to resume is there, before Hydra creates a folder of that name."""
+        _reject_chdir(config)
         if config.resume is not None:
             try:
                 _require_resumable(str(config.resume), Path(config.hydra.run.dir), typed_overlays(config.hydra))
@@ -57,6 +58,7 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, and print how to resume the sweep."""
+        _reject_chdir(config)
         if config.resume is not None:
             rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
             sys.exit(error_line(f"resume={config.resume}: {rule}"))
@@ -143,6 +145,12 @@ class Sweep(Callback):
         if failed := [job.name for job in jobs if not job.has_ended]:
             table = relative_path(folder / "summary.csv")
             sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}): see {table}")
+
+
+def _reject_chdir(config: DictConfig) -> None:
+    """Exit if Hydra is to change into the run's folder, whose files matplotlib and W&B would take for settings."""
+    if config.hydra.job.chdir:
+        sys.exit(error_line("hydra.job.chdir=true: not supported"))
 
 
 def _require_runs(exercise: str, recipe: str | None) -> None:

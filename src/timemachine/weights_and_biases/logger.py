@@ -25,8 +25,8 @@ class WandbLogger(LightningsLogger):
     Arguments take precedence over wandb.json in the run's folder, which takes precedence over W&B's variables. Entity,
     project, mode and server never come from a folder, which may be somebody else's. Epochs and steps count from 1, as
     in the tables. `changes`: the command line's overrides, for the run's name. `arguments`: of Lightning's class and of
-    `wandb.init`; None and [] are their default. Raises SettingError for a damaged wandb.json, for a run that is in
-    another project, and for a folder whose settings W&B would obey.
+    `wandb.init`; None and [] are their default. Raises SettingError for a damaged wandb.json, and for a run that is in
+    another project.
     """
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
@@ -43,9 +43,6 @@ class WandbLogger(LightningsLogger):
         project, folder = kept.get("project"), relative_path(save_dir)
         rule = f"the run in {folder} is in the project {project}; type logger.wandb.project={project}"
         require(project in (None, given["project"]), "logger.wandb.project", given["project"], rule)
-        is_obeyed = Path(save_dir, "wandb/settings").exists() and Path(save_dir).resolve() == Path.cwd()
-        rule = f"W&B would obey {folder}/wandb/settings, which it reads from the working directory; use false"
-        require(not is_obeyed, "hydra.job.chdir", True, rule)
         without_seed = " ".join(override for override in changes.split() if not override.startswith("seed="))
         # Not by Lightning's `offline`: it sets a variable that `wandb.setup` has read by then.
         if offline or not (wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)):
