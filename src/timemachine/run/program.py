@@ -160,7 +160,6 @@ def check_settings(settings: dict[str, Any]) -> None:
         for name in names.keys() & settings[group].keys():
             rule = f"train.py passes this argument itself; use {names[name]}"
             raise SettingError(f"{group}.{name}={format_value(settings[group][name])}: {rule}")
-    require(not HydraConfig.get().job.chdir, "hydra.job.chdir", True, "not supported")
     check(settings, {"seed": DATA["seed"]})
     numbers = {name: value for name, value in settings["trainer"].items() if isinstance(value, int | float)}
     check(numbers, TRAINER, "trainer.")  # values of other types: `check_types`
@@ -221,11 +220,15 @@ def _is_open(folder: Path) -> bool:
         return False
 
 
-class CheckResume(Callback):
-    """Hydra's callback that checks `resume=` before Hydra creates the folder of that name."""
+class CheckFolder(Callback):
+    """Hydra's callback that checks `resume=` and `hydra.job.chdir` before Hydra creates a folder or changes into it.
+
+    Hydra turns an exception in a callback into a warning, so errors exit.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit unless `resume=` names a run with a checkpoint: Hydra turns an exception into a warning."""
+        """Exit unless `resume=` names a run with a checkpoint."""
+        _reject_chdir(config)
         if config.resume is not None:
             try:
                 _require_resumable(str(config.resume), Path(config.hydra.run.dir))
@@ -234,9 +237,16 @@ class CheckResume(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit if a sweep has `resume=`."""
+        _reject_chdir(config)
         if config.resume is not None:
             rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
             sys.exit(error_line(f"resume={config.resume}: {rule}"))
+
+
+def _reject_chdir(config: DictConfig) -> None:
+    """Exit if the run would change into its folder, where W&B and matplotlib read settings."""
+    if config.hydra.job.chdir:
+        sys.exit(error_line("hydra.job.chdir=true: not supported; use false"))
 
 
 def _require_resumable(run: str, folder: Path) -> None:
