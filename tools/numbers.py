@@ -22,17 +22,12 @@ from pandas import DataFrame, Series
 
 import timemachine.run.program  # noqa: F401  resolvers of conf/
 from timemachine.config import REPOSITORY
-from timemachine.run.files import write_whole
 from timemachine.run.summary import flat
 from timemachine.study import report
 from timemachine.study.comparison import against, at_best, compare, estimate, fisher, holm, share_interval
 from timemachine.study.figures import image_of
 
 REFERENCE = REPOSITORY / "sweeps/reference"
-EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
-             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "recall", "cells_tuning",
-             "cells_reach", "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping",
-             "next_edition/relu", "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
 SURPRISING = ("history", "how_low", "cells", "sampling", "clipping")  # in README
 CURVES = ("small_data",)  # their figures need the metrics.csv of the runs
 MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table -> settings other than the recipe's
@@ -111,6 +106,16 @@ def interval(outcomes: Iterable[bool]) -> str:
 NAMES = {"REFERENCE": REFERENCE, "pd": pd, "math": math, "DataFrame": DataFrame, "Series": Series, "span": span,
          "percent": percent, "estimate": estimate, "compare": compare, "against": against, "at_best": at_best,
          "holm": holm, "fisher": fisher, "interval": interval}  # fmt: skip
+
+
+def _place(name: str) -> tuple[int, int, str, str]:
+    """Return what sorts the exercises: those of the book, of chapter 10, and of the next edition."""
+    (title,) = re.findall("^# (.+?):", (REFERENCE / name / "answer.md").read_text(encoding="utf-8"), re.MULTILINE)
+    return "ECN".index(title[0]), int(re.findall(r"\d+", title)[0]), title, name
+
+
+ANSWERS = (path.parent.relative_to(REFERENCE).as_posix() for path in REFERENCE.rglob("answer.md"))
+EXERCISES = sorted(ANSWERS, key=_place)
 
 
 @cache
@@ -319,7 +324,7 @@ def main() -> None:
         (REFERENCE / name / "report.md").write_text(report_of(name), encoding="utf-8")
         if name not in CURVES:
             figure = report.module_of(name.rpartition("/")[2]).figure(jobs_of(name))
-            write_whole(REFERENCE / name / "figure.png", image_of(figure))
+            (REFERENCE / name / "figure.png").write_bytes(image_of(figure))
     for name in SECTIONS:
         (REPOSITORY / name).write_text(page(name), encoding="utf-8")
 
