@@ -23,8 +23,17 @@ project = html_title = "timemachine"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "README"
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".py": "restructuredtext", ".yaml": "restructuredtext"}
-include_patterns = ["*.md", "*.py", "book.ipynb", "conf/**", "docs/*.md", "src/**", "sweeps/reference/**",
-                    "tests/**", "tools/**"]
+include_patterns = [
+    "*.md",
+    "*.py",
+    "book.ipynb",
+    "conf/**",
+    "docs/*.md",
+    "src/**",
+    "sweeps/reference/**",
+    "tests/**",
+    "tools/**",
+]
 exclude_patterns = [".*", "outputs", "setup.py", "**/answer.md"]
 default_role = "code"
 myst_heading_anchors, myst_enable_extensions, nb_execution_mode = 4, ["dollarmath"], "off"

@@ -94,47 +94,45 @@ def test_extensions_in_all_programs(setting: str, again: str, copy: Path) -> Non
 
 
 @pytest.fixture
-def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Add a custom model in a new folder, and return the argument that names the folder of its experiment."""
+def bigrams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Add a model of one's own in a new folder, and return the arguments that train it."""
     assert apply(DIFFS["A model of your own"], tmp_path).returncode == 0
     monkeypatch.syspath_prepend(tmp_path)
-    return "--config-dir=conf"
+    data = [argument for argument in SMALL if argument.startswith("data.")]
+    return ["--config-dir=conf", "model=bigrams", *data, "optimized_metric=val/loss", "logger=csv"]
 
 
-TARGET = "model._target_=convolution.Convolution"
-TEXT = [each for each in SMALL if each.startswith("data.")]
-
-
-def test_own_model(own: str, tmp_path: Path) -> None:
+def test_own_model(bigrams: list[str], tmp_path: Path) -> None:
     """A run resumes as if it had not ended. An error about a missing class names the setting to type."""
     for folder, epochs in (("run", 2), ("whole", 4)):
-        typed = ["experiment=convolution", *TEXT, "logger=csv", f"trainer.max_epochs={epochs}"]
-        assert_succeeded(call_program("train.py", own, *typed, f"hydra.run.dir={folder}"))
-    again = ["resume=run", "logger=csv", "trainer.max_epochs=4"]
-    assert_succeeded(call_program("train.py", own, *again, TARGET))
+        assert_succeeded(call_program("train.py", *bigrams, f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"))
+    again, named = ["resume=run", "logger=csv", "trainer.max_epochs=4"], "model._target_=bigrams.Bigrams"
+    refused = call_program("train.py", *again)
+    assert refused.returncode == 1 and named in refused.stderr
+    assert_succeeded(call_program("train.py", *again, named))
     resumed, whole = (rows(tmp_path / folder / "metrics.csv") for folder in ("run", "whole"))
     assert [row["val/loss"] for row in resumed] == [row["val/loss"] for row in whole]
-    without_yaml = ["~model", f"+{TARGET}", *TEXT, "trainer.max_epochs=4", "logger=csv"]
-    done = call_program("train.py", *without_yaml)
-    assert done.returncode == 1 and "val/perplexity" in done.stderr and "val/loss" in done.stderr
-    assert_succeeded(call_program("train.py", *without_yaml, "optimized_metric=val/loss", "hydra.run.dir=typed"))
+    without_yaml = ["~model", f"+{named}", *bigrams[2:], "trainer.max_epochs=4", "hydra.run.dir=typed"]
+    assert_succeeded(call_program("train.py", *without_yaml))
     assert rows(tmp_path / "typed/metrics.csv")[-1]["val/loss"] == whole[-1]["val/loss"]
     for name in ("evaluate.py", "generate.py"):
         done = call_program(name, "run=run")
         assert done.returncode == 1 and done.stderr.startswith("error: ")
-    done = call_program("train.py", own, "experiment=convolution", *TEXT, "init_from=run", "logger=csv")
+    done = call_program("train.py", *bigrams, "init_from=run")
     assert done.returncode == 1 and re.fullmatch("error: init_from=run: .*\n", done.stderr)
+    done = call_program("train.py", *bigrams, "optimized_metric=val/perplexity", "trainer.max_epochs=1")
+    assert done.returncode == 1 and "\noptimized_metric=val/perplexity: " in done.stderr and "val/loss" in done.stderr
 
 
 @pytest.mark.parametrize("sweeper", ["basic", "optuna"])
-def test_sweep_of_an_own_model(sweeper: str, own: str, tmp_path: Path) -> None:
+def test_sweep_of_an_own_model(sweeper: str, bigrams: list[str], tmp_path: Path) -> None:
     """The best job comes first, with the command that trains it alone."""
     search = []
     if sweeper == "optuna":
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
         search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler.seed=0"]
-    typed = ["experiment=convolution", *TEXT, "trainer.max_epochs=2", "logger=csv", "model.lr=0.001,0.05"]
-    done = call_program("train.py", "-m", own, *typed, "hydra.sweep.dir=sweep", *search)
+    typed = ["trainer.max_epochs=2", "model.lr=0.001,0.05", "hydra.sweep.dir=sweep"]
+    done = call_program("train.py", "-m", *bigrams, *typed, *search)
     assert_succeeded(done)
     jobs = table(tmp_path / "sweep/summary.csv")
     best = min(jobs, key=lambda job: float(job["val/loss"]))

@@ -16,10 +16,9 @@ SOURCE = REPOSITORY / "src/timemachine"
 # In the order of the data flow: modules import only earlier ones, and `texts`.
 LESSON = ["errors", "config", "corpus", "bpe", "vocab", "datamodule", "rnn", "cells", "clipping", "perplexity",
           "language_model", "sampling", "decoding"]  # fmt: skip
-COMMANDS = ["report", "dashboard"]
 LIBRARIES_OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning"}
 HYDRA = {"hydra", "omegaconf"}
-IMPORT_HYDRA = {"run/program.py", "run/sweep.py"}  # and the programs
+IMPORT_HYDRA = {"run/program.py", "study/sweep.py"}  # and the programs
 
 FILES = sorted(SOURCE.rglob("*.py"))
 NAMES = (".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in FILES)
@@ -41,7 +40,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_modules_of_the_root() -> None:
-    assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__"} == {*LESSON, *COMMANDS}
+    assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"} == {*LESSON}
 
 
 @pytest.mark.parametrize("module", [*LESSON, "texts"])

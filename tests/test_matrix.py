@@ -101,7 +101,7 @@ SETTINGS = [
         "model.backward=bptt trainer.precision=bf16-mixed",
         "trainer.max_epochs=null trainer.max_time=00:00:00:01 model=regularized model.warm_up=0.05",
         "model=regularized model.carry_state=true model.backward=fused",
-        "probes=[samples] data.tokens=bpe",
+        "probes=[sampling] data.tokens=bpe",
     ]),
 ]  # fmt: skip
 

@@ -192,7 +192,7 @@ def test_a_run_that_diverges(typed: Sequence[str], tmp_path: Path) -> None:
 
 
 OWN = """
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 import torch
 
 from timemachine.datamodule import TimeMachine
@@ -224,7 +224,8 @@ class Bigrams(LightningModule):
         self.logits_VV = torch.nn.Parameter(torch.zeros(vocab_size, vocab_size))
 
     def training_step(self, batch, batch_idx):
-        return torch.nn.functional.cross_entropy(self.logits_VV[batch["X"]].flatten(0, 1), batch["X"].flatten())
+        X_BT, Y_BT = batch
+        return torch.nn.functional.cross_entropy(self.logits_VV[X_BT].flatten(0, 1), Y_BT.flatten())
 
     def validation_step(self, batch, batch_idx):
         self.log("score", self.training_step(batch, batch_idx))
@@ -242,18 +243,6 @@ class Lost(Bigrams):
 class Strided(TimeMachine):
     def __init__(self, num_steps=16, **windows):
         super().__init__(num_steps=num_steps, **windows)
-
-
-class Letters(LightningDataModule):
-    def __init__(self, seed):
-        super().__init__()
-        self.vocab = "abc"
-
-    def train_dataloader(self):
-        X_BT = torch.randint(3, (8, 5), generator=torch.Generator().manual_seed(0))
-        return torch.utils.data.DataLoader([{"X": X_T} for X_T in X_BT], batch_size=4)
-
-    val_dataloader = train_dataloader
 """
 
 
@@ -290,13 +279,11 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
     assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 3
 
 
-def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
-    """With another metric, with batches that are dicts, and without a logger."""
+def test_own_lightning_module(tmp_path: Path, own: Path) -> None:
+    """With another metric and without a logger. It gets no export, page or continuation."""
     (tmp_path / "files/model").mkdir(parents=True)
-    (tmp_path / "files/data").mkdir()
     (tmp_path / "files/model/bigrams.yaml").write_text("_target_: own_models.Bigrams\n")
-    (tmp_path / "files/data/letters.yaml").write_text("_target_: own_models.Letters\nseed: ${seed}\n")
-    typed = ["--config-dir=files", "model=bigrams", "data=letters", "logger=[]", "hydra.run.dir=run"]
+    typed = ["--config-dir=files", "model=bigrams", "data.corpus=sample", "logger=[]", "hydra.run.dir=run"]
     typed += ["optimized_metric=score"]
     for epochs in (3, 5):  # the second time it is resumed
         done = call_program("train.py", *typed, f"trainer.max_epochs={epochs}")
@@ -305,16 +292,17 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
         assert (summary["status"], summary["metrics"]["epoch"]) == ("completed", epochs)
         assert summary["metrics"]["score"] == pytest.approx(last["score"]) and "score" in done.stdout
         assert "clipped_steps" not in summary["metrics"]  # it has no norms
-    done = call_program("generate.py", "run=run")
-    assert done.returncode == 1 and "vocabulary" in done.stderr
+        assert not any((tmp_path / "run" / name).exists() for name in ("page.html", "sample.txt", "model.safetensors"))
+    for name in ("evaluate.py", "generate.py"):
+        done = call_program(name, "run=run")
+        assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
     done = call_program("train.py", *typed, "probes=[stream]", "hydra.run.dir=probed")
     assert done.returncode == 1 and done.stderr.startswith("error: probes=[stream]: ")
 
 
 def test_an_own_metric_that_ends_as_nan(tmp_path: Path, own: Path) -> None:
     """The run has diverged: a search counts it as inf and continues."""
-    model, data = ("~model", "+model._target_=own_models.Lost"), ("~data", "+data={_target_:own_models.Letters,seed:0}")
-    typed = (*model, *data, "optimized_metric=score", "trainer.max_epochs=2", "logger=csv")
+    typed = (*SHORT, "~model", "+model._target_=own_models.Lost", "optimized_metric=score")
     done = call_program("train.py", *typed, "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged") and "error: diverged: score" in done.stderr
@@ -366,7 +354,7 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
         *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
         ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
         ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
-        ("exercise=clipping recipe=novel", "recipe=novel"),
+        ("exercise=clipping recipe=novel", "recipe=novel"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:
@@ -379,7 +367,7 @@ def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        *((f"{overlay}", overlay.partition("=")[0]) for overlay in ("recipe=novel", "debug=overfit")),
+        ("recipe=novel", "data.num_"), ("debug=overfit", "data.batch_size=32"),
         ("-m exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
         ("model.hiddens=9", "model.hiddens=9"), ("model=scratch", "model"), ("seed=2", "seed=2"),
         ("init_from=other", "init_from"), ("trainer.barebones=true", "barebones"),

@@ -222,8 +222,7 @@ class WindowLoader:
         num_windows = len(self.windows_NT)
         order_N = None
         if self.generator is not None:
-            dtype = torch.int32 if num_windows <= torch.iinfo(torch.int32).max else torch.int64
-            order_N = torch.randperm(num_windows, generator=self.generator, dtype=dtype)
+            order_N = torch.randperm(num_windows, generator=self.generator, dtype=torch.int32)
         for start in range(0, num_windows, self.batch_size):
             share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
             if order_N is not None:

@@ -23,7 +23,6 @@ from timemachine.vocab import Vocab
 
 WARM_UP = 512  # tokens of a stream before its first target
 NUM_SHOWN = 10  # unknown characters to print
-MAX_SCORED = 1 << 30  # characters; a score takes 30 bytes for each
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are computed from block sums
 STREAMS = 128  # read side by side
 CHUNK = 4096  # tokens that the model reads at once
@@ -233,12 +232,9 @@ def notes_on(corpus: Corpus, vocab: Vocab) -> list[str]:
 def as_trained(summary: dict[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:
     """Return the run's own text, rotated to `data.start` as in training, its tokens (N,), and its splits.
 
-    Another text is returned unchanged, with one split, `all`. Raises SettingError if a text is too long or too short.
+    Another text is returned unchanged, with one split, `all`. Raises SettingError if a text is too short.
     """
     settings, name = summary["settings"]["data"], f"data.corpus={format_value(corpus.source)}"
-    if len(corpus.characters) > MAX_SCORED:
-        rule = f"has {len(corpus.characters):,} characters, but at most {MAX_SCORED:,} can be scored"
-        raise SettingError(f"{name}: {rule}; split it and evaluate on a part")
     if corpus.sha256 == summary["corpus"]["sha256"]:
         data = TimeMachine(**windows_of(settings), corpus=corpus)
         return data.corpus, data.tokens_N, {name: split for name, split in data.splits.items() if split.starts}

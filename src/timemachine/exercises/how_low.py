@@ -47,10 +47,10 @@ def table(jobs: DataFrame) -> DataFrame:
     steps = _steps(jobs)
     return DataFrame(
         {
-            "training": steps["reading/train/model"].agg(estimate),
-            "next 5%": steps["reading/val/model"].agg(estimate),
-            "last 5%": steps["reading/test/model"].agg(estimate),
-            "last 5%, Kneser-Ney": steps["reading/test/kneser_ney"].mean().map("{:.2f}".format),
+            "training": steps["how_low/train/model"].agg(estimate),
+            "next 5%": steps["how_low/val/model"].agg(estimate),
+            "last 5%": steps["how_low/test/model"].agg(estimate),
+            "last 5%, Kneser-Ney": steps["how_low/test/kneser_ney"].mean().map("{:.2f}".format),
         }
     )
 
@@ -62,13 +62,13 @@ def figure(jobs: DataFrame) -> Figure:
     axes.set_xscale("log")
     labels = []
     for row, ((optimizer, hiddens, factor), runs) in enumerate(steps):
-        values = runs["reading/val/model"]
+        values = runs["how_low/val/model"]
         axes.plot(values, [row] * len(values), "o", color=COLOURS[0], markerfacecolor="none")
         axes.annotate(f"{values.mean():.2f}", (1, row), (4, 0), va="center", textcoords="offset points",
                       xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
         faster = f", inputs {factor:g} times as fast" if factor != 1 else ""
         labels.append(f"{hiddens:,g} units, {optimizer}{faster}")
-    axes.axvline(jobs["reading/val/kneser_ney"].iloc[0], color="black", label=KNESER_NEY)
+    axes.axvline(jobs["how_low/val/kneser_ney"].iloc[0], color="black", label=KNESER_NEY)
     axes.legend(loc="lower right")
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()

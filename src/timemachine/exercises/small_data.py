@@ -13,7 +13,7 @@ Perplexities are window perplexities, as in the book. Each excerpt is a rotation
 validation parts and a different seed; the tokens are learned from the whole text."""
 CAPTION = "Training and validation perplexity of each excerpt."
 COLUMNS = {"best_epoch": "best epoch", "best_val/perplexity": "validation, best", "val/perplexity": "validation, last",
-           "train/perplexity": "training, last", "best_val/bits_per_byte": "bits per byte, best",
+           "train/perplexity": "training, last", "val/bits_per_byte_at_best_epoch": "bits per byte, best",
            "val/bits_per_byte": "bits per byte, last"}  # fmt: skip
 FORMATS = {"per training token": ".0f", "best epoch": ".0f", "validation, best": ".1f", "validation, last": ".1f",
            "training, last": ".1f", "bits per byte, best": ".3f", "bits per byte, last": ".3f"}  # fmt: skip

@@ -12,7 +12,9 @@ from safetensors import safe_open
 
 from timemachine.config import PREFIX, Tokens, require
 from timemachine.kernels.decoding import Array, NumpyDecoder, RNNWeights
-from timemachine.run.run import TRUSTED_CLASSES, load_run, weights_in
+from timemachine.run.files import weights_in
+from timemachine.run.run import load_run
+from timemachine.run.summary import TRUSTED_CLASSES
 from timemachine.sampling import Step
 from timemachine.vocab import Vocab
 

@@ -23,7 +23,8 @@ from timemachine.config import DATA, TRAINER, check, format_value, require
 from timemachine.errors import SettingError, UserError, unwrapped
 from timemachine.run.arguments import check_types
 from timemachine.run.console import error_line
-from timemachine.run.run import Run, load_run, run_folders, weights_in
+from timemachine.run.files import weights_in
+from timemachine.run.run import Run, load_run, run_folders
 from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_quietly, end_with_parent
 from timemachine.run.summary import is_first_process, new_summary, read_summary, was_interrupted
 
@@ -53,7 +54,7 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
         try:
-            check_added_names()
+            check_added_names(cfg)
             return main(cfg)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
@@ -141,7 +142,7 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
     return {f".hydra/{name}.yaml": OmegaConf.to_yaml(content) for name, content in contents.items()}
 
 
-def check_added_names() -> None:
+def check_added_names(cfg: DictConfig) -> None:
     """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect."""
     hydra_cfg = HydraConfig.get()
     if added := [override_name(word) for word in hydra_cfg.overrides.task if word.startswith("+")]:
@@ -150,7 +151,7 @@ def check_added_names() -> None:
         for setting in added:
             # Of these programs only train.py passes further arguments on, to the classes of its groups.
             is_known = setting.partition(".")[0] in known and hydra_cfg.job.name == "train"
-            require(is_known, setting, "…", "no such setting; --cfg job prints all settings")
+            require(is_known, setting, OmegaConf.select(cfg, setting), "no such setting; --cfg job prints all settings")
 
 
 def check_settings(settings: dict[str, Any]) -> None:
@@ -159,7 +160,6 @@ def check_settings(settings: dict[str, Any]) -> None:
         for name in names.keys() & settings[group].keys():
             rule = f"train.py passes this argument itself; use {names[name]}"
             raise SettingError(f"{group}.{name}={format_value(settings[group][name])}: {rule}")
-    require(not HydraConfig.get().job.chdir, "hydra.job.chdir", True, "not supported")
     check(settings, {"seed": DATA["seed"]})
     numbers = {name: value for name, value in settings["trainer"].items() if isinstance(value, int | float)}
     check(numbers, TRAINER, "trainer.")  # values of other types: `check_types`
@@ -220,11 +220,15 @@ def _is_open(folder: Path) -> bool:
         return False
 
 
-class CheckResume(Callback):
-    """Hydra's callback that checks `resume=` before Hydra creates the folder of that name."""
+class CheckFolder(Callback):
+    """Hydra's callback that checks `resume=` and `hydra.job.chdir` before Hydra creates a folder or changes into it.
+
+    Hydra turns an exception in a callback into a warning, so errors exit.
+    """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit unless `resume=` names a run with a checkpoint: Hydra turns an exception into a warning."""
+        """Exit unless `resume=` names a run with a checkpoint."""
+        _reject_chdir(config)
         if config.resume is not None:
             try:
                 _require_resumable(str(config.resume), Path(config.hydra.run.dir))
@@ -233,9 +237,16 @@ class CheckResume(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit if a sweep has `resume=`."""
+        _reject_chdir(config)
         if config.resume is not None:
             rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
             sys.exit(error_line(f"resume={config.resume}: {rule}"))
+
+
+def _reject_chdir(config: DictConfig) -> None:
+    """Exit if the run would change into its folder, where W&B and matplotlib read settings."""
+    if config.hydra.job.chdir:
+        sys.exit(error_line("hydra.job.chdir=true: not supported; use false"))
 
 
 def _require_resumable(run: str, folder: Path) -> None:

@@ -18,9 +18,9 @@ from timemachine.language_model import RNNLMScratch
 from timemachine.run.console import print_table, print_text
 from timemachine.run.files import relative_path
 from timemachine.run.run import Run
-from timemachine.run.weights import NUM_PREDS
 
 MIN_REPORTED_BYTES = 30_000  # of headers and footers: several books have as much together
+NUM_PREDS = 20  # characters of the continuation, as in the book
 WORSE = 1.05  # by how much the last epoch may be worse than the best one without a message
 SCORES = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")  # of the printed table
 

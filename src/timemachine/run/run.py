@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from timemachine.config import DATA, Tokens, format_value, windows_of
 from timemachine.errors import OtherRun, SettingError, UserError
-from timemachine.run.files import relative_path, write_whole
+from timemachine.run.files import relative_path, weights_in, write_whole
 from timemachine.run.summary import (
     Summary,
     about_run,
@@ -40,12 +40,6 @@ if TYPE_CHECKING:
 METRIC = "val/perplexity"  # of runs that record no `optimized_metric`
 ENDED = ("completed", "diverged")
 LOCK_SECONDS = 1  # to wait for the lock: `is_running` takes it for a moment
-# Classes that a run's folder may name: no other name in a folder is imported.
-TRUSTED_CLASSES = (
-    "timemachine.language_model.RNNLMScratch",
-    "timemachine.kernels.language_model.FusedRNNLM",
-    "timemachine.regularized.language_model.RegularizedRNNLM",
-)
 # Settings that make two runs the same experiment.
 IDENTITY = ("seed", "init_from", "probes", "model", "data")
 FIRST = ("started", "seconds", "parent")  # of a resumed run: from its first session
@@ -295,11 +289,6 @@ def load_run(folder: str | Path, model_class: "type[RNNLMScratch] | None" = None
     else:
         summary = read_summary(place)
     return Run(place, summary, weights=path, model_class=model_class)
-
-
-def weights_in(folder: Path) -> tuple[Path, Path]:
-    """Return the paths of a run's export, for any program, and of its last checkpoint, to resume from."""
-    return folder / "model.safetensors", folder / "checkpoints/last.ckpt"
 
 
 def run_folders(folder: Path) -> list[Path]:

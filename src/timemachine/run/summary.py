@@ -23,6 +23,12 @@ from timemachine.run.signals import TERMINATED
 if TYPE_CHECKING:
     from timemachine.datamodule import TimeMachine
 
+# Classes that a run's folder may name: no other name in a folder is imported.
+TRUSTED_CLASSES = (
+    "timemachine.language_model.RNNLMScratch",
+    "timemachine.kernels.language_model.FusedRNNLM",
+    "timemachine.regularized.language_model.RegularizedRNNLM",
+)
 PACKAGES = ("lightning", "torch", "torchmetrics", "hydra-core", "wandb", "timemachine")
 
 

@@ -9,21 +9,17 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-import lightning.pytorch as pl
 import safetensors.torch
 import torch
-from lightning.pytorch.callbacks import Callback
 from safetensors import safe_open
 
-from timemachine.config import PREFIX, Tokens
-from timemachine.decoding import continue_text, known_prefix
+from timemachine.config import Tokens
 from timemachine.errors import SettingError, one_line
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.files import relative_path
-from timemachine.run.run import TRUSTED_CLASSES, Run, weights_in
+from timemachine.run.files import relative_path, weights_in
+from timemachine.run.summary import TRUSTED_CLASSES
 from timemachine.vocab import Vocab
 
-NUM_PREDS = 20  # characters of the continuation, as in the book
 # Of the summary, in an export.
 SUMMARY_ENTRIES = ("status", "settings", "corpus", "metrics", "versions", "git")
 
@@ -37,23 +33,6 @@ def unreadable(path: Path, error: Exception) -> SettingError:
     """Return the error for a damaged file, without torch's advice on how to load a pickle all the same."""
     reason = "" if isinstance(error, UnpicklingError) else f": {one_line(error, 100)}"
     return SettingError(f"{relative_path(path)}: not a run's checkpoint or export, or damaged{reason}")
-
-
-class Export(Callback):
-    """Write model.safetensors, for `load_run` and for any program that reads the format, and sample.txt at the end.
-
-    The sample is the book's prefix and its greedy continuation. Only an `RNNLMScratch` has them.
-    """
-
-    def log_results(self, run: Run, trainer: pl.Trainer) -> str:
-        """Write the files; return a line with the continuation, "" for another model."""
-        model, data = trainer.lightning_module, trainer.datamodule  # type: ignore[attr-defined]
-        if not isinstance(model, RNNLMScratch):
-            return ""
-        run.write("model.safetensors", exported(model.eval(), data.vocab, dict(run.summary)))
-        sample = continue_text(model, data.vocab, known_prefix(PREFIX, data), NUM_PREDS)[0]
-        run.write("sample.txt", f"{sample}\n".encode())
-        return 'continuation  "{}"'.format(sample.replace("\n", "↵"))  # in quotes, since it may end in spaces
 
 
 def exported(model: RNNLMScratch, vocab: Vocab, summary: dict[str, Any]) -> bytes:

@@ -17,7 +17,7 @@ TIMEOUT = 10  # seconds to wait for W&B's server
 
 MANY: Any = {"max_runs_to_show": 100, "max_bars_to_show": 100}  # W&B's own 10 would hide most of a sweep
 ENDS = ["val/perplexity", "best_val/perplexity", "test/perplexity"]
-ENDS_IN_BYTES = ["val/bits_per_byte", "best_val/bits_per_byte", "test/bits_per_byte"]
+ENDS_IN_BYTES = ["val/bits_per_byte", "val/bits_per_byte_at_best_epoch", "test/bits_per_byte"]
 BAD_ENDS = ["failed", "crashed", "killed"]  # states of W&B's runs that the workspace hides
 OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # often varied settings
 
