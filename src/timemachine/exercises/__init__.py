@@ -1,6 +1,6 @@
 """The exercises of the book: measurements, tables and figures.
 
-`conf/exercise/<name>.yaml` defines the runs of an exercise, `conf/grid/full/<recipe>/<name>.yaml` those with a recipe.
+`conf/exercise/<name>.yaml` defines the runs of an exercise, `conf/exercise/<recipe>/<name>.yaml` those with a recipe.
 The module of the same name in this package reports them:
 
 - the first line of its docstring is the title of the report;
