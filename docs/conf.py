@@ -51,7 +51,7 @@ CONTENTS = {  # entries of the header (README), and of a section in the sidebar
     "Changes <CHANGELOG>;Contributing <CONTRIBUTING>",
     "docs/code": ";".join(f"/src/timemachine/{module}" for module in LESSON.split()),
     "docs/settings": "runs;callbacks",
-    "docs/exercises": "teaching;how_low;characters;models;speed;/sweeps/reference/**",
+    "docs/exercises": "teaching;how_low;models;speed;/sweeps/reference/**",
 }
 html_sidebars = {name: list[str]() for name in re.findall("<(.+?)>", CONTENTS["README"]) if name not in CONTENTS}
 API = {

@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     for name in ("conf", "src"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("train.py", "evaluate.py", "generate.py"):
+    for name in ("train.py", "evaluate.py", "generate.py", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, folder)
     for diff in DIFFS.values():
         assert apply(diff, folder).returncode == 0
@@ -53,6 +54,17 @@ def test_diffs_apply() -> None:
     for diff in DIFFS.values():
         done = apply(diff, REPOSITORY, "--check")
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_diffs_pass_the_linters(copy: Path) -> None:
+    """Ruff and mypy, as `make lint` runs them, on the files that the diffs add or change."""
+    files = sorted({name for diff in DIFFS.values() for name in re.findall(r"^\+\+\+ b/(.+\.py)$", diff, re.MULTILINE)})
+    assert len(files) >= 10
+    for linter in ("ruff check --no-cache", "ruff format --no-cache --check", "mypy"):
+        command = [sys.executable, "-m", *linter.split(), *files]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
