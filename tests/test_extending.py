@@ -95,7 +95,7 @@ def test_extensions_in_all_programs(setting: str, again: str, copy: Path) -> Non
 
 @pytest.fixture
 def bigrams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Add a model of one's own in a new folder, and return the arguments that train it."""
+    """Add a custom model in a new folder, and return the arguments that train it."""
     assert apply(DIFFS["A model of your own"], tmp_path).returncode == 0
     monkeypatch.syspath_prepend(tmp_path)
     data = [argument for argument in SMALL if argument.startswith("data.")]

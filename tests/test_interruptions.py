@@ -57,7 +57,7 @@ def interrupt(number: signal.Signals, folder: Path, *arguments: str) -> str:
 def assert_same_end(started: Callable[..., Done], folder: Path, *typed: str) -> None:
     """Resume the run, and check that it then equals an uninterrupted one."""
     total = f"trainer.max_epochs={epochs(folder / 'the run') + 2}"
-    of_the_machine = [each for each in typed if each.startswith("trainer=")]
+    of_the_machine = [each for each in typed if each in DDP]
     assert_succeeded(started("train.py", "resume=the run", "logger=csv", *of_the_machine, total))
     (folder / "the run").rename(folder / "interrupted")
     assert_succeeded(started("train.py", *typed, total))

@@ -103,7 +103,8 @@ class Vocab:
         """Return the indices of a normalised text as an array (N,), of the type of `encode`."""
         if self._bpe:
             return np.fromiter(chain.from_iterable(self._bpe.encode(text)), self._dtype)
-        return self._index_of_code[_codes(text).clip(max=len(self._index_of_code) - 1)]
+        index_N: NDArray[Any] = self._index_of_code[_codes(text).clip(max=len(self._index_of_code) - 1)]
+        return index_N
 
     def decode(self, indices: Iterable[int]) -> str:
         """Return the text of indices; invalid bytes become U+FFFD."""

@@ -31,7 +31,7 @@ CAPTION = "Perplexity of the next 5% of the novel (validation) after each step. 
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float]]:
-    """Return the perplexity of the training text, and those of the model and of the n-grams on val and test."""
+    """Return the model's perplexity on the training text, and the model's and the n-grams' on val and test."""
     model, tokens_N, train = model.cpu(), data.tokens_N, data.splits["train"].targets
     scores = {"train": {"model": score(stream_nll(model, tokens_N, train)).perplexity}}
     for part in ("val", "test"):
@@ -43,7 +43,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, dict[str, float
 
 
 def table(jobs: DataFrame) -> DataFrame:
-    """Return each part's perplexity after each step, and that of the n-grams on the last part."""
+    """Return each part's perplexity after each step, and the n-grams' perplexity on the last part."""
     steps = _steps(jobs)
     return DataFrame(
         {
