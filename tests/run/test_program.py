@@ -55,7 +55,7 @@ def test_torchrun_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
                                     "callbacks=[early_stopping,none]", "experiment=mine/first", "probes=[stream]")),
         *((word, False) for word in ("model._target_=os.system", "+model.x=1", "~callbacks.page", "debug=profile",
                                      "model.lr=${oc.env:KEY}", "model=../../evil", "model={_target_:os.system}",
-                                     "callbacks.mine.folder=x", "data.corpus=a\nmodel._target_=b", "exercise=clipping")),
+                                     "callbacks.mine.folder=x", "seed=1\nmodel._target_=b", "exercise=clipping")),
     ],
 )  # fmt: skip
 def test_recorded_words_that_a_resumed_run_takes(word: str, is_taken: bool) -> None:
