@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from omegaconf import OmegaConf
 
-from tests.support.programs import Program, assert_succeeded, call_program, run_program
+from tests.support.programs import TINY, Program, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
 from timemachine.page.epochs import page_of
@@ -354,7 +355,14 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
         *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
         ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
         ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
-        ("exercise=clipping recipe=novel", "recipe=novel"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
+        ("exercise=clipping recipe=novel", "recipe=novel"), ("+modle.hiddens=64", "modle.hiddens=64"),
+        ("exercise=clipping,relu", "exercise"), ("exercise=cells model=rnn", "model=regularized"),
+        ("exercise=clipping callbacks=default", "callbacks.early_stopping"),
+        ("model=scratch +model.optimizer=sgd", "optimizer"),
+        ("init_from=''", "init_from"), ("optimized_metric=epoch", "optimized_metric=epoch"),
+        ("callbacks=early_stopping +callbacks.early_stopping.min_delta=-inf", "min_delta=-inf"),
+        ("trainer.enable_model_summary={_target_:os.getcwd}", "enable_model_summary"),
+        ("trainer.overfit_batches=1e300", "overfit_batches=1e"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:
@@ -460,3 +468,34 @@ def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:
         path.write_text(json.dumps(content | {"settings": settings | change}))
         done = call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3")
         assert done.returncode == 1 and done.stderr.startswith("error: ") and not (tmp_path / "executed").exists()
+
+
+def test_names_that_a_plus_adds_are_rejected() -> None:
+    """In programs that pass nothing on, also those of a known group."""
+    for name, typed in (("generate.py", "+num_pred=5"), ("evaluate.py", "+data.corpu=x")):
+        done = call_program(name, "run=run", typed)
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {typed[1:]}: "), done.stderr
+    done = call_program("generate.py", "run=run", "prefix={a:1}")
+    assert done.returncode == 1 and done.stderr.startswith("error: prefix=")
+
+
+def test_help_names_files_of_conf() -> None:
+    """`--help` lists the groups that a user chooses from."""
+    text = OmegaConf.load(REPOSITORY / "conf/train.yaml").hydra["help"].template
+    groups = dict(re.findall(r"^  (\w+) +(\w+(?:, \w+)+)$", text, re.MULTILINE))
+    assert groups.keys() >= {"model", "data", "trainer", "logger", "callbacks", "recipe"}
+    for group, names in groups.items():
+        files = {path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml")}
+        assert files - {"default"} == {*names.split(", ")} - {"default"}, group
+
+
+def test_the_last_step_is_validated(tmp_path: Path) -> None:
+    """Whatever the interval of validations."""
+    for typed in (
+        "trainer.max_steps=5 trainer.val_check_interval=2",
+        "trainer.max_epochs=2 trainer.val_check_interval=2",
+    ):
+        assert_succeeded(call_program("train.py", *TINY, "trainer=cpu", *typed.split(), "hydra.run.dir=run"))
+        last = table(tmp_path / "run/metrics.csv")[-1]
+        assert last["val/perplexity"] and last["test/perplexity"]
+        shutil.rmtree("run")

@@ -101,6 +101,7 @@ REGULARIZED: dict[str, Valid] = {
     "input_dropout": FRACTION,
     "output_dropout": FRACTION,
 }
+BATCHES = Number(0, MAX_COUNT)  # a number of batches, or a share of them
 # Without a check, some of these would train something else.
 TRAINER: dict[str, Valid] = {
     "max_epochs": Number(-1, MAX_COUNT, whole=True),
@@ -114,6 +115,8 @@ TRAINER: dict[str, Valid] = {
     "log_every_n_steps": COUNT,
     "val_check_interval": POSITIVE,
     "gradient_clip_val": NOT_NEGATIVE,
+    "overfit_batches": BATCHES,
+    **{f"limit_{split}_batches": BATCHES for split in ("train", "val", "test")},
 }
 EVALUATE: dict[str, Valid] = {"baselines": bool}
 

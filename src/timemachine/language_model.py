@@ -148,7 +148,9 @@ class RNNLMScratch(LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         by_value = gradient_clip_algorithm == "value"
         self.grad_norm = clip_gradients(parameters, None if by_value else gradient_clip_val)
-        self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or torch.inf)  # no hook follows clipping
+        self.grad_norm_clipped = self.grad_norm.clamp(
+            max=float(gradient_clip_val or torch.inf)
+        )  # no hook follows clipping
         if by_value:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             self.grad_norm_clipped = gradient_norm(parameters)

@@ -43,8 +43,8 @@ def with_context(targets: range) -> range:
 class Comparison:
     """The scores of a model and of n-grams on the same targets, read as one stream.
 
-    `difference`: the model's mean negative log-likelihood minus the n-grams' mean, in nats, and its standard error, from
-    paired blocks of 100 tokens.
+    `difference`: the model's mean negative log-likelihood minus the n-grams' mean, in nats, and its standard error,
+    from paired blocks of 100 tokens.
     """
 
     model: PartScores

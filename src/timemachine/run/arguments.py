@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -50,7 +50,7 @@ def check_arguments(entry: Mapping[str, Any], prefix: str) -> None:
         return
     for name, value in entry.items():
         is_default = name in parameters and parameters[name].default is value  # a shortcut for nearly all values
-        if name in hints and not is_default and "_target_" not in str(value) and not is_valid(value, hints[name]):
+        if name in hints and not is_default and not is_valid(value, hints[name]):
             rule = inspect.formatannotation(hints[name]).replace("typing.", "").replace("NoneType", "None")
             raise SettingError(f"{prefix}{name}={format_value(value)}: must be of the type {rule}")
 
@@ -68,8 +68,10 @@ def is_valid(value: Any, hint: Any) -> bool:
     """Return whether a value from a YAML file or the command line fits an annotation.
 
     A text may stand for a path or a duration, and a whole number for a real one; but "1" is no number, and 1 is not
-    true.
+    true. An object that Hydra builds fits unless only plain values do.
     """
+    if "_target_" in str(value):
+        return not {*(get_args(hint) or [hint])} <= {*PLAIN_TYPES, type(None)}
     try:
         # Not `strict=True`, which rejects a text for a Path and a list for a tuple.
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))

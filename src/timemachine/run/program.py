@@ -1,6 +1,7 @@
 """Shared by the programs: errors of settings, the functions of conf/, the folder of a run and how it is resumed."""
 
 import functools
+import math
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +21,14 @@ from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from timemachine.config import DATA, TRAINER, check, format_value, require
+from timemachine.config import DATA, REGULARIZED, TRAINER, check, format_value, require
 from timemachine.errors import SettingError, UserError, unwrapped
 from timemachine.run.arguments import check_types
 from timemachine.run.console import error_line
 from timemachine.run.files import weights_in
-from timemachine.run.run import Run, load_run, run_folders
+from timemachine.run.run import METRIC, Run, load_run, run_folders
 from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_quietly, end_with_parent
-from timemachine.run.summary import is_first_process, new_summary, read_summary, was_interrupted
+from timemachine.run.summary import TRUSTED_CLASSES, is_first_process, new_summary, read_summary, was_interrupted
 
 # Words of a recorded command line that a resumed run takes. The folder may be somebody else's: a group is a plain name,
 # which is not a path, and a value names no class and reads no variable.
@@ -36,6 +38,10 @@ RECORDED = re.compile(
     re.DOTALL,
 )
 NOT_RECORDED = re.compile(r"[+~]*(logger|hydra|resume)\b.*", re.DOTALL)  # what is typed now, or the default, holds
+PLUGINS = {  # word of the command line -> module of Hydra's plugins, and the extra that installs it
+    "hydra/sweeper=": ("hydra_optuna_sweeper", "search"),
+    "hydra/launcher=submitit": ("hydra_submitit_launcher", "slurm"),
+}
 # Arguments that train.py passes itself: a value in conf/ or on the command line would be ignored.
 PASSED = {
     "model": {"vocab_size": "data"},
@@ -50,6 +56,9 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
     exit status is 130, after the end of a pipe's reader 141. Errors of a sweep's jobs are left to `study.sweep.Sweep`.
     """
     end_quietly()  # when train.py is imported: Hydra composes the settings before it calls `main`
+    for word, (module, extra) in PLUGINS.items():
+        if any(argument.startswith(word) for argument in sys.argv) and not find_spec(f"hydra_plugins.{module}"):
+            sys.exit(error_line(f"{word}: needs a plugin of Hydra; type pip install -e '.[{extra}]'"))
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
@@ -154,13 +163,37 @@ def check_added_names(cfg: DictConfig) -> None:
             require(is_known, setting, OmegaConf.select(cfg, setting), "no such setting; --cfg job prints all settings")
 
 
+def check_classes(settings: dict[str, Any]) -> None:
+    """Raise SettingError for an entry without a class, and for an argument that only model=regularized has.
+
+    Imports nothing, so that a sweep can be rejected before its first job.
+    """
+    for group in ("callbacks", "logger"):
+        for name, entry in (settings.get(group) or {}).items():
+            has_class = not entry or (isinstance(entry, dict) and isinstance(entry.get("_target_"), str))
+            rule = f"has no _target_; type it, or choose its file with {group}={name}"
+            require(has_class, f"{group}.{name}", "{…}" if isinstance(entry, dict) else entry, rule)
+    model = settings.get("model") or {}
+    others = REGULARIZED.keys() & model.keys() if model.get("_target_") in TRUSTED_CLASSES[:2] else set()
+    if name := min(others, default=None):
+        require(False, f"model.{name}", model[name], f"only model=regularized has {', '.join(sorted(others))}")
+
+
 def check_settings(settings: dict[str, Any]) -> None:
     """Check the settings of a run. Raises SettingError."""
+    check_classes(settings)
     for group, names in PASSED.items():
         for name in names.keys() & settings[group].keys():
             rule = f"train.py passes this argument itself; use {names[name]}"
             raise SettingError(f"{group}.{name}={format_value(settings[group][name])}: {rule}")
     check(settings, {"seed": DATA["seed"]})
+    require(settings["init_from"] != "", "init_from", "''", "must be the folder of a run, or null")
+    metric = str(settings["optimized_metric"])
+    require(metric not in ("epoch", "step", ""), "optimized_metric", metric, "is no metric", METRIC)
+    for name, entry in (settings.get("callbacks") or {}).items():
+        for argument, value in (entry or {}).items():
+            is_finite = not isinstance(value, float) or math.isfinite(value)
+            require(is_finite, f"callbacks.{name}.{argument}", value, "must be finite")
     numbers = {name: value for name, value in settings["trainer"].items() if isinstance(value, int | float)}
     check(numbers, TRAINER, "trainer.")  # values of other types: `check_types`
     tags = settings.get("tags", [])
@@ -228,7 +261,7 @@ class CheckFolder(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit unless `resume=` names a run with a checkpoint."""
-        _reject_chdir(config)
+        _check_folder(config)
         if config.resume is not None:
             try:
                 _require_resumable(str(config.resume), Path(config.hydra.run.dir))
@@ -237,16 +270,19 @@ class CheckFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Exit if a sweep has `resume=`."""
-        _reject_chdir(config)
+        _check_folder(config)
         if config.resume is not None:
             rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
             sys.exit(error_line(f"resume={config.resume}: {rule}"))
 
 
-def _reject_chdir(config: DictConfig) -> None:
-    """Exit if the run would change into its folder, where W&B and matplotlib read settings."""
+def _check_folder(config: DictConfig) -> None:
+    """Exit if the run would change into its folder, where W&B and matplotlib read settings, or has no folder."""
     if config.hydra.job.chdir:
         sys.exit(error_line("hydra.job.chdir=true: not supported; use false"))
+    for name in ("run", "sweep"):
+        if not config.hydra[name].dir:
+            sys.exit(error_line(f"hydra.{name}.dir=: must be a folder"))
 
 
 def _require_resumable(run: str, folder: Path) -> None:

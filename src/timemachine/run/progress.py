@@ -48,13 +48,10 @@ class RunProgress(ProgressBar):
         """Print again."""
         self.is_on = True
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the model and the text."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the model and the text; start the bar on a terminal."""
         if self.is_on:
             print_text(run_header(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the bar on a terminal."""
         self.printed, console = trainer.current_epoch, Console()
         if self.is_on and console.is_terminal:
             columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}")

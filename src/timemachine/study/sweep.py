@@ -18,13 +18,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import REPOSITORY, short
 from timemachine.errors import OtherRun, SettingError, UserError, one_line
 from timemachine.run.console import error_line, print_text
 from timemachine.run.files import relative_path
-from timemachine.run.program import is_job, override_name, places_of_settings
+from timemachine.run.program import check_classes, is_job, override_name, places_of_settings
 from timemachine.run.signals import end_orderly
 from timemachine.study.jobs import load_job, load_jobs
 from timemachine.weights_and_biases import upload_line
@@ -53,13 +53,18 @@ class Sweep(Callback):
         overrides = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         sweeps = [each for each in overrides.values() if each.is_sweep_override()]
         self.varied = {each.key_or_group for each in sweeps} | {*params}
-        if exercise := config.hydra.runtime.choices.get("exercise"):
-            try:
+        try:
+            if "exercise" in self.varied:
+                raise SettingError("exercise: one at a time; start a sweep for each")
+            if exercise := config.hydra.runtime.choices.get("exercise"):
                 if "recipe" in overrides:
                     _require_runs(str(exercise), config.hydra.runtime.choices.recipe)
                 import_module(self.report).require_distinguished(exercise, self.varied - {*params, "seed"})
-            except SettingError as error:
-                sys.exit(error_line(error))
+            if not {"model", "callbacks", "logger"} & self.varied:
+                settings = {name: config.get(name) for name in ("model", "callbacks", "logger")}
+                check_classes(OmegaConf.to_container(OmegaConf.create(settings), resolve=False))  # type: ignore[arg-type]
+        except SettingError as error:
+            sys.exit(error_line(error))
         # Hydra composes the jobs later; only here the number of jobs can be known before the first one.
         if "n_trials" in sweeper:
             self.num_jobs = int(sweeper.n_trials)
@@ -110,7 +115,10 @@ class Sweep(Callback):
         try:
             jobs = load_jobs(folder)
             import_module(self.report).write_report(folder, exercise, jobs)
-        except SettingError as error:  # jobs that the report cannot compare
+        except KeyboardInterrupt:
+            self._print_how_to_resume()
+            raise
+        except UserError as error:  # jobs that the report cannot compare, or a full disk
             sys.exit(error_line(error))
         except Exception:  # a mistake in a report
             traceback.print_exc()
