@@ -161,11 +161,7 @@ def answer(name: str) -> tuple[str, str, str]:
     """Return a report's exercise and question, and its answer."""
     title, text = (REFERENCE / name / "report.md").read_text(encoding="utf-8").split("\n\n")[:2]
     number, _, question = title.partition(": ")
-    return (
-        number.removeprefix("# ").removeprefix("Exercise").removeprefix("s").strip(),
-        question,
-        " ".join(text.split()),
-    )
+    return re.sub("^# (Exercises? )?", "", number), question, " ".join(text.split())
 
 
 def five_answers() -> str:
