@@ -43,7 +43,7 @@ def with_context(targets: range) -> range:
 class Comparison:
     """The scores of a model and of n-grams on the same targets, read as one stream.
 
-    `difference`: the model's mean negative log-likelihood minus the n-grams' mean, in nats, and its standard error, from
+    `difference`: the model's mean negative log-likelihood minus the n-grams', in nats, and its standard error, from
     paired blocks of 100 tokens.
     """
 

@@ -121,11 +121,6 @@ def window_score(model: LanguageModel, tokens_N: Tensor, starts: range, num_step
     return score(nll_N, count_N)
 
 
-def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range) -> Score:
-    """Return the score of targets that are read as one stream, as in `stream_nll`."""
-    return score(stream_nll(model, tokens_N, targets))
-
-
 @torch.inference_mode()
 def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, nats: each read once, with a carried state.
@@ -181,7 +176,7 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     rows = []
     for part, split in splits.items():
         windows = window_score(model, tokens_N, split.starts, num_steps, evaluation_batch_size(len(vocab)))
-        stream, size = stream_score(model, tokens_N, split.targets), num_bytes(tokens_N, split.targets, vocab)
+        stream, size = score(stream_nll(model, tokens_N, split.targets)), num_bytes(tokens_N, split.targets, vocab)
         rows.append(PartScores(corpus.name, part, "model", stream, size, windows))
     return rows
 
