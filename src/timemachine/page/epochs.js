@@ -14,7 +14,7 @@ function savedModel(place) {
 /** Read the text again with the weights after a saved epoch. */
 function showEpoch(place) {
   Object.assign(chosen, { epoch: place, network: null });
-  show(savedModel(place));
+  show([savedModel(place)], ["the saved network"]);
   drawReaders();
 }
 
