@@ -78,7 +78,9 @@ def test_unit_colours_the_text(open_page: Open) -> None:
         assert page.evaluate("views[0].unit") == unit
         for h, colour in zip(states_TH[:, unit].tolist(), page.evaluate(colours), strict=True):
             assert colour == f"rgb(var(--{'minus' if h < 0 else 'plus'}) / {abs(h) / 2:.3f})"
-        assert f"{states_TH[page.evaluate('at()'), unit]:.2f}" in (units.get_attribute("aria-valuetext") or "")
+        assert f"{states_TH[page.evaluate('at()'), unit]:.2f}".replace("-", "−") in (
+            units.get_attribute("aria-valuetext") or ""
+        )
 
     surprise = page.evaluate(colours)
     units.press("ArrowDown")

@@ -30,7 +30,7 @@ SCRIPTS: tuple[str, ...] = (
     "play", "epochs", "experiments", "team", "training", "curves", "drawing", "share", "tour", "page",
 )  # fmt: skip
 WORKER = ("random", "worker")
-# Settings of the page's networks and data that differ from the book's. What they show on The Time Machine: `found`, and
+# Settings of the page's networks and data that differ from the book's, and results on The Time Machine: `found`, and
 # `python`, the validation perplexities of train.py.
 EXPERIMENTS = json.loads(Path(__file__).with_name("experiments.json").read_text(encoding="utf-8"))
 MAX_CHARACTERS = 175_000  # of the text, which a page includes to train on; The Time Machine has fewer
@@ -47,17 +47,11 @@ TABLE_SETTINGS = {  # settings in the table of the page; an empty tuple: all set
     "data": tuple(DATA),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
-NEEDED: dict[str, set[str]] = {  # settings that only a cell, a kind of input or of tokens has
-    "_target_": set(),
-    "layers": {"deep_rnn"},
-    "activation": {"rnn", "deep_rnn"},
-    "forget_bias": {"lstm"},
-    "embedding_dim": {"embedding"},
-    "embedding_sigma": {"embedding"},
-    "vocab_size": {"bpe"},
-    "learn_on": {"bpe"},
-    "min_count": {"characters"},
-}
+NEEDED: dict[str, set[str]] = {  # settings that only some cells, inputs or tokens have
+    "_target_": set(), "layers": {"deep_rnn"}, "activation": {"rnn", "deep_rnn"}, "forget_bias": {"lstm"},
+    "embedding_dim": {"embedding"}, "embedding_sigma": {"embedding"},
+    "vocab_size": {"bpe"}, "learn_on": {"bpe"}, "min_count": {"characters"},
+}  # fmt: skip
 
 
 class Epoch(NamedTuple):
@@ -120,8 +114,8 @@ def _overrides(data: dict[str, Any]) -> list[str]:
 
 
 def _on_another_text(experiment: dict[str, Any]) -> dict[str, Any]:
-    """Return an experiment without what it shows on The Time Machine."""
-    is_recall = experiment.get("data", {}).get("text") == "recall"  # on letters of its own
+    """Return an experiment without its results on The Time Machine."""
+    is_recall = experiment.get("data", {}).get("text") == "recall"  # on generated letters
     return {name: value for name, value in experiment.items() if is_recall or name not in ("found", "python")}
 
 
@@ -179,7 +173,8 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
     run = run | {"experiments": [*map(_on_another_text, EXPERIMENTS)] if run["overrides"] else EXPERIMENTS}
     template, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css"))
     script, worker = (
-        "".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, WORKER)
+        "".join(_compact((folder / f"{name}.js").read_text(encoding="utf-8")) for name in names)
+        for names in (SCRIPTS, WORKER)
     )
     parts = {
         # The worker, a Blob, has the same policy, in which it compiles the kernel.
@@ -197,6 +192,11 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
     }
     # In one pass, so that inserted text is not searched.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template).encode()
+
+
+def _compact(script: str) -> str:
+    """Return a script without indentation, empty lines, and comments that are whole lines: a fifth of the page's."""
+    return re.sub(r"^\s*(//.*\n)?", "", re.sub(r"^ */\*\*.*?\*/\n", "", script, flags=re.M | re.S), flags=re.M)
 
 
 def _hash(content: str) -> str:

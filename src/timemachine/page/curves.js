@@ -5,13 +5,7 @@ const MOST = 100; // perplexity at the top, at most
 const LEFT = 44, RIGHT = 40, TOP = 10, BOTTOM = 36; // margins in pixels
 const svg = find("curves");
 
-/** Return the levels of horizontal lines, by their names. */
-function levels({ text }) {
-  if (text === "recall") return { chance: 1 / 16 };
-  return { guessing: (training.alphabet ?? run).tokens.length };
-}
-
-/** Return the curve of the saved network, by epoch, where its windows are those of the settings; [] elsewhere. */
+/** Return the curve of the saved network, by epoch, if the settings have its windows; otherwise []. */
 function savedCurve({ text, num_steps }) {
   const isSame = run.kind === "letters" && text === "beginning" && num_steps === run.window && `${run.split}` === `${BOOK_SPLIT}`;
   return isSame ? run.epochs.filter(({ epoch, val }) => epoch && val).map(({ epoch, val }) => [epoch, val]) : [];
@@ -24,7 +18,8 @@ function stepOf(most, count) {
 }
 
 function drawCurves() {
-  const { settings: { data }, learners } = training, isRecall = data.text === "recall", lines = levels(data);
+  const { settings: { data }, learners } = training, isRecall = data.text === "recall";
+  const lines = isRecall ? { chance: 1 / 16 } : { guessing: (training.alphabet ?? run).tokens.length }; // level ones
   const until = Math.max(training.until, data.updates, ...learners.map(({ latest }) => latest?.update ?? 0));
   const unit = inEpochs() ? learners[0].ready?.updatesPerEpoch ?? Math.ceil(BOOK_SPLIT[0] / data.batch_size) : 1; // updates per tick
   const curves = learners.map((learner) => ({
@@ -67,7 +62,7 @@ function drawCurves() {
   });
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.innerHTML = parts.join(""); // numbers, and words of this file
-  find("levels").textContent = `dashed: ${[...Object.keys(lines), saved.length && "the saved network's validation"].filter(Boolean).join(", ")}`;
+  find("levels").textContent = `dashed: ${[...Object.keys(lines), saved.length && "the saved network"].filter(Boolean).join(", ")}`;
   const ends = curves.map(({ val }, place) => `${names()[place]}: ${val.length ? inWords(val.at(-1)[1]) : "not trained"}`);
   svg.setAttribute("aria-label", `${title}, in validation. ${ends.join("; ")}`);
 }

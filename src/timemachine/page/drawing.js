@@ -1,5 +1,4 @@
-// The network, unrolled as in the book's figures: the cell at the chosen token with the values of its gates, and the two
-// cells before it. Lengths are in pixels; the width is the page's.
+// The network, unrolled as in the book's figures, with the values of its gates at the chosen token. Lengths are in pixels.
 
 const drawing = find("drawing"), EARLIER = 78, NARROW = 480; // width of an earlier cell; of a page without them
 const CELL_TOP = 36, CELL_BOTTOM = 196, STATE = 58, BOX = 88, BOX_HEIGHT = 84; // heights; STATE: of the upper line of state
@@ -12,31 +11,21 @@ const operator = (x, y, sign) => `<circle class="operator" cx="${x}" cy="${y}" r
 
 /** Draw values as a row of coloured lines; the chosen one is framed. */
 function valueLines(x, y, width, height, values, most, unit) {
-  const step = width / values.length, isChosen = unit !== null && unit >= 0 && unit < values.length;
+  const step = width / values.length;
   const line = (h, place) => `<rect class="${h < 0 ? "minus" : "plus"}" x="${(x + place * step).toFixed(1)}" y="${y}"` +
     ` width="${step.toFixed(1)}" height="${height}" fill-opacity="${Math.min(1, Math.abs(h) / (most || 1)).toFixed(2)}"/>`;
-  const chosen = isChosen ? rectangle("chosen", x + unit * step - 1, y - 2, step + 2, height + 4) : "";
+  const chosen = unit in values ? rectangle("chosen", x + unit * step - 1, y - 2, step + 2, height + 4) : "";
   return [...values].map(line).join("") + rectangle("outline", x, y, width, height) + chosen;
-}
-
-/** Break a name into lines of at most `most` characters. */
-function inLines(name, most) {
-  return name.split(" ").reduce((rows, part) => {
-    if (rows.length && `${rows.at(-1)} ${part}`.length <= most) rows[rows.length - 1] += ` ${part}`;
-    else rows.push(part);
-    return rows;
-  }, []);
 }
 
 /** Return the value of the chosen unit, or the mean size of all. */
 function numberOf(values, unit) {
-  const isChosen = unit !== null && unit >= 0 && unit < values.length;
-  return (isChosen ? values[unit] : values.reduce((sum, h) => sum + Math.abs(h), 0) / values.length).toFixed(2);
+  return signed(values[unit] ?? values.reduce((sum, h) => sum + Math.abs(h), 0) / values.length);
 }
 
 /** Draw a box of a cell with its name, its symbol, a number and all its values. */
 function gateBox([name, symbol, values], x, width, most, unit) {
-  const rows = inLines(name, width / 6.6), middle = x + width / 2;
+  const rows = width < 54 ? [] : name.split(/ (?=hidden|\S+$)/), middle = x + width / 2; // in a narrow box the symbol only
   const names = rows.map((row, place) => word(middle, BOX + 15 + 13 * place, row));
   return rectangle("gate", x, BOX, width, BOX_HEIGHT) + names.join("") + word(middle, BOX + BOX_HEIGHT - 22, `${symbol} ${numberOf(values, unit)}`, "middle number") +
     valueLines(x + 6, BOX + BOX_HEIGHT - 15, width - 12, 9, values, most, unit);
@@ -70,7 +59,8 @@ function drawNetwork(t) {
   const letter = (middle, place, name = "middle") => word(middle, 232, shown(reading.tokens[place]), name) + arrow(`M${middle} 218V${CELL_BOTTOM + 2}`);
   const parts = [`<defs><marker id="head" viewBox="0 0 6 6" refX="5" refY="3" markerWidth="6" markerHeight="6" orient="auto"><path d="M0 0L6 3L0 6z"/></marker></defs>`];
   for (let back = earlier; back > 0; back--) {
-    const left = 30 + (earlier - back) * (EARLIER + 24), h = model.hiddens(reading.states[t - back]);
+    const left = 30 + (earlier - back) * (EARLIER + 24), state = reading.states[t - back];
+    const h = isLstm ? model.memory(state) : state;
     parts.push(rectangle("cell", left, CELL_TOP, EARLIER, CELL_BOTTOM - CELL_TOP), word(left + EARLIER / 2, BOX + 15, `${top} ${numberOf(h, unit)}`, "middle number"),
       valueLines(left + 6, BOX + 24, EARLIER - 12, 30, h, most, unit), arrow(`M${left - 24} ${STATE}H${left}`), letter(left + EARLIER / 2, t - back));
   }

@@ -19,10 +19,8 @@ function drawHeat(view, t) {
   view.most = model.isBounded ? 1 : largest;
   view.range.textContent = Number(view.most.toPrecision(2));
   view.order = Array.from({ length: H }, (_, unit) => unit);
-  if (find("sorted").checked) {
-    const kept = reading.persistence();
-    view.order.sort((a, b) => kept[b] - kept[a]);
-  }
+  const kept = find("sorted").checked ? reading.persistence() : null;
+  if (kept) view.order.sort((a, b) => kept[b] - kept[a]);
   const style = getComputedStyle(document.documentElement);
   const [paper, plus, minus] = ["paper", "plus", "minus"].map((name) => style.getPropertyValue(`--${name}`).split(" ").map(Number));
   const pixels = new ImageData(columns, H);
@@ -49,7 +47,7 @@ function drawUnit({ map, row, order, unit, model, reading }, t, dead) {
   row.hidden = unit === null;
   row.style.setProperty("--row", order.indexOf(unit));
   const said = unit === null ? `none of ${model.numUnits}; the text has the colours of surprise${dead}`
-    : `unit ${unit + 1}: ${model.hiddens(reading.states[t])[unit].toFixed(2)} after ${quoted(t)}`;
+    : `unit ${unit + 1}: ${signed(model.hiddens(reading.states[t])[unit])} after ${quoted(t)}`;
   Object.assign(map, { ariaValueMax: model.numUnits, ariaValueNow: order.indexOf(unit) + 1, ariaValueText: said });
   map.title = `${model.numUnits} hidden units after each ${model.noun}${dead}`;
 }
@@ -77,7 +75,4 @@ for (const view of VIEWS) {
   });
 }
 find("sorted").addEventListener("input", () => work());
-find("no-unit").addEventListener("click", () => {
-  for (const view of VIEWS) view.unit = null;
-  work();
-});
+find("no-unit").addEventListener("click", () => VIEWS.forEach((view) => chooseUnit(view, null)));

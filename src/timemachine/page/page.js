@@ -22,8 +22,7 @@ function show(models, names, front = 0) {
   const isOther = models[front].noun !== model.noun;
   showViews(models, names, front);
   drawModel();
-  if (isOther) choose(last()); // other tokens have other places
-  else work();
+  isOther ? choose(last()) : work(); // other tokens have other places
 }
 
 /** Read for a while and draw the grey text; in the next frame, continue or draw the rest. */

@@ -41,10 +41,8 @@ class Reading {
     return this.surprises.slice(1, this.known).reduce((a, b) => a + b) / (this.known - 1);
   }
 
-  /**
-   * Yield the norm of the gradient of token t's log odds (bits) with respect to each earlier state, from t - 1 back.
-   * The loss's own gradient is smaller by the factor 1 - p, so it fades where a network is certain.
-   */
+  // Yield the norm of the gradient of token t's log odds (bits) with respect to each earlier state, from t - 1 back. That
+  // of the loss is smaller by the factor 1 - p, so it vanishes where a network is certain.
   *gradients(t) {
     if (t === 0) return;
     const { model, states, indices } = this, P = this.expected(t), actual = indices[t];

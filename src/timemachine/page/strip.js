@@ -41,8 +41,8 @@ function sourceOf(t) {
 function drawGradients(t) {
   const norms = views.map(({ reading }) => {
     const found = [];
-    for (const norm of reading.gradients(t)) if (found.push(norm) === MAX_GRADIENT) break;
-    return found;
+    if (Number.isFinite(reading.bits())) for (const norm of reading.gradients(t)) if (found.push(norm) === MAX_GRADIENT) break;
+    return found; // [] if the network has diverged
   });
   const most = Math.max(...norms.flat().filter(Number.isFinite)), scale = most > 0 ? stepOf(most, 1) : 0;
   views.forEach(({ strip }, place) => [...strip.children].forEach((span, s) => {
@@ -60,7 +60,7 @@ function drawTotal({ total, continues, reading, model }) {
   const perByte = model.bytePairs ? `; ${((bits * count) / size).toFixed(3)} bits per byte` : "";
   total.textContent = bits === null
     ? `Type at least two ${model.noun}s: the first one has no prediction.`
-    : !Number.isFinite(bits) ? "The network has diverged."
+    : !Number.isFinite(bits) ? "The network has diverged"
       : `${bits.toFixed(3)} bits per ${model.noun}, perplexity ${inWords(2 ** bits)}, over ${counted(count)}${perByte}`;
   const state = reading.states[last()];
   continues.textContent = views.length < 2 ? "" : `Continues: “${model.continuation(state, NUM_GHOST, chosen.alpha, source())}”`;
@@ -81,7 +81,7 @@ function drawChosen({ strip, inspected, reading, model, unit }, t) {
       ? `${quoted(t)}: ${bits} bits; the model gave ${it} ${percent(P[index])}, place ${place} of ${model.size}.`
       : `${quoted(t)}: the network has diverged.`;
   }
-  if (unit !== null) text += ` Unit ${unit + 1}: ${model.hiddens(reading.states[t])[unit].toFixed(2)}.`;
+  if (unit !== null) text += ` Unit ${unit + 1}: ${signed(model.hiddens(reading.states[t])[unit])}.`;
   inspected.textContent = text;
   Object.assign(strip, { ariaValueMax: last() + 1, ariaValueNow: t + 1, ariaValueText: text });
 }

@@ -25,9 +25,10 @@ function showStop(place) {
   find("tour-next").focus({ preventScroll: true });
 }
 
-/** Show strip, curves and letters at twice their size, without what a room does not need; or the page again. */
+/** Show strip, curves and letters at twice their size, and hide settings and texts; or show the page again. */
 function toggleWall() {
-  find("wall").ariaPressed = `${document.body.classList.toggle("wall")}`;
+  const isWall = !document.body.classList.contains("wall") && innerWidth >= 960;
+  find("wall").ariaPressed = `${document.body.classList.toggle("wall", isWall)}`;
   work();
   drawCurves();
 }

@@ -16,8 +16,8 @@ const newLearner = () => ({ ready: null, latest: null, epochs: [], losses: [] })
 
 /** Return the update that all networks have reached but those that have diverged. */
 function reached() {
-  const updates = training.learners.filter(({ latest }) => !latest?.diverged).map(({ latest }) => latest?.update ?? 0);
-  return updates.length ? Math.min(...updates) : Math.max(0, ...training.learners.map(({ latest }) => latest?.update ?? 0));
+  const learning = training.learners.filter(({ latest }) => !latest?.diverged), those = learning.length ? learning : training.learners;
+  return Math.min(...those.map(({ latest }) => latest?.update ?? 0));
 }
 
 /** Return the text that networks train on, its kind and its symbols; of the recall corpus, an example. */
@@ -134,8 +134,8 @@ function isLost({ epochs, latest }) {
 /** Return the networks' names, with a setting that differs if they would be equal. */
 function names() {
   const { networks } = training.settings;
-  const titles = networks.map(({ cell, activation, layers, hiddens }) => {
-    const rnn = [layers > 1 && `${layers}-layer`, activation === "relu" && "ReLU", "RNN"].filter(Boolean).join(" ");
+  const titles = networks.map(({ cell, activation, layers, hiddens, init_hh }) => {
+    const rnn = [layers > 1 && `${layers}-layer`, activation === "relu" && "ReLU", layers === 1 && init_hh === "identity" && "identity", "RNN"].filter(Boolean).join(" ");
     return `${cell === "rnn" ? rnn : cell.toUpperCase()}, ${hiddens} units`;
   });
   const differs = Object.keys(NETWORK).find((name) => networks[0][name] !== networks.at(-1)[name]);

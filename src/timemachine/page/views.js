@@ -1,7 +1,6 @@
 // The views of the networks that read the text, one above the other: strip, map and next tokens of each.
 
-const MAX_VIEWS = 3;
-const VIEWS = Array.from({ length: MAX_VIEWS }, createView);
+const VIEWS = Array.from({ length: 3 }, createView);
 let views = []; // those that are shown; one of them has `model` and `reading`
 
 /** Return a view without a model, hidden. unit: the chosen one, or null. heatStart: the first token in its map. */
@@ -11,9 +10,8 @@ function createView(_, place) {
   for (const name of ["name", "strip", "map", "labels", "next", "after", "bars", "inspected", "total", "continues"]) view[name] = part(`.${name}`);
   Object.assign(view, { canvas: part("canvas"), row: part(".unit"), range: part(".most") });
   Object.assign(element, { hidden: true, className: `view network-${place}` });
-  for (const name of ["after", "inspected"]) view[name].id = `${name}-${place}`;
+  view.after.id = `after-${place}`;
   view.bars.setAttribute("aria-labelledby", view.after.id);
-  view.bars.setAttribute("aria-describedby", "h-bars");
   find("views").append(element);
   return view;
 }
@@ -23,10 +21,9 @@ function showViews(models, names, front) {
   views = VIEWS.slice(0, models.length);
   VIEWS.forEach(({ element }, place) => (element.hidden = place >= models.length));
   views.forEach((view, place) => {
-    view.name.textContent = names[place];
-    view.name.hidden = models.length === 1;
-    view.strip.setAttribute("aria-label", `It reads: ${names[place]}`);
-    view.map.setAttribute("aria-label", `Unit of ${names[place]}: row of the map`);
+    Object.assign(view.name, { textContent: names[place], hidden: models.length === 1 });
+    view.strip.ariaLabel = `It reads: ${names[place]}`;
+    view.map.ariaLabel = `Unit of ${names[place]}: row of the map`;
     if (view.model === models[place]) return;
     Object.assign(view, { model: models[place], reading: new Reading(models[place]) });
     view.reading.take(box.value);

@@ -1,6 +1,5 @@
 // A worker of page.html: leads the training of one network with kernel.wasm, or helps another worker with it.
 // random.js precedes this file. B windows, T time steps, V vocabulary, H hidden units, G gates.
-//
 // Messages to a worker:
 //   { type: "start", wasm, network, data, seed, ports }   lead a new network; `wasm`: the bytes of kernel.wasm
 //   { type: "help", wasm, port }                          answer the leading worker, whose messages come from the port
@@ -10,22 +9,20 @@
 // optimizer, gradient_clip_val }, the settings of train.py that `supported` of experiments.js returns, and with data of
 //   { type: "text", indices, V, num_steps, batch_size, num_train, num_val }   the settings of `data.`
 //   { type: "recall", delay, batch_size, num_val }                            new windows for each update
-//
-// Messages from the leading worker; errors reach the page as a worker's `error` event:
+// Messages from the leading worker, with `loss` the mean since the message before; errors are a worker's `error` event:
 //   { type: "ready", parameters, updatesPerEpoch }
 //   { type: "progress", update, seconds, charsPerSecond, loss, diverged, weights: { W_xh, … } }
 //   { type: "epoch", update, train, val, recall }   perplexities; share of recalled letters; also before "paused"
 //   { type: "paused", update, diverged }
-// `loss` is the mean since the message before, `train` since the last epoch or the last 100 updates.
 
 const CELLS = { tanh: 0, relu: 1, gru: 2, lstm: 3 }; // `Cell` of fused.cpp
 const GATES = { rnn: "h", deep_rnn: "h", gru: "rzh", lstm: "ifoc" }; // in the kernel's order, but of the GRU's W_h
 const SLICE = 20; // ms of training before other messages are received; at least one update
 const EVALUATE_EVERY = 100; // updates, if an epoch has more
 const REPORT_EVERY = 200; // ms
-// A batch of enough windows is divided into four parts, whose gradients are always added in the same order. So one, two or
-// four workers compute the same bits. Smaller batches gain nothing from other workers.
-const DIVISIONS = 2, DIVIDED = 256; // halves of halves; least windows of such a batch
+// A batch is divided into four parts, whose gradients are added in the same order by one, two or four workers. Smaller
+// batches than DIVIDED gain nothing.
+const DIVISIONS = 2, DIVIDED = 256; // halves of halves; windows
 
 // A batch is one Int32Array (B, T + 1) of windows: their inputs and, one place later, their targets.
 
@@ -135,10 +132,8 @@ function mean(pairs) {
   return pairs.reduce((sum, [value, B]) => sum + value * B, 0) / pairs.reduce((sum, [, B]) => sum + B, 0);
 }
 
-/**
- * Return the parameters in the order of Python's `named_parameters`: names without the prefix `rnn.`, and where the
- * kernel's weights have them: `at`, the first number; `rows`, `columns`; `stride`, from one row to the next.
- */
+// Return the parameters in the order of Python's `named_parameters`: names without the prefix `rnn.`, and where the
+// kernel's weights have them: `at`, the first number; `rows`, `columns`; `stride`, from one row to the next.
 function parametersOf(cell, layers, V, H) {
   const gates = [...GATES[cell]], GH = gates.length * H;
   const W_up = V * GH, W_h = W_up + (layers - 1) * H * GH, b = W_h + layers * H * GH, W_hq = b + layers * GH;
@@ -176,9 +171,7 @@ function rowsOf({ weights }, { at, rows, columns, stride }) {
   return Array.from({ length: rows }, (_, i) => weights.subarray(at + i * stride, at + i * stride + columns));
 }
 
-// The network that this worker leads, or null: see `start`. until: the update at which the training stops. isOn: whether it
-// trains. sinceReport, sinceEpoch: pairs for `mean`.
-let lead = null;
+let lead = null; // the network that this worker leads: see `start`. sinceReport, sinceEpoch: pairs for `mean`
 // A worker receives messages only between two tasks. A message of this channel ends a task; setTimeout would wait for 4 ms.
 const nextTask = new MessageChannel();
 const messages = () => new Promise((resolve) => {
@@ -192,8 +185,8 @@ function start({ wasm, network: settings, data, seed, ports }) {
   const sizes = [CELLS[activation ?? cell], layers, T, V, H], parameters = parametersOf(cell, layers, V, H);
   const network = new Network(new WebAssembly.Module(wasm), sizes);
   initialise(network, parameters, settings, normal(uniform(~seed))); // ~seed: other random numbers
-  lead = { network, sizes, parameters, settings, windows, ports, until: 0, isOn: false, diverged: false };
-  Object.assign(lead, { update: 0, evaluated: 0, seconds: 0, chars: 0, reportDue: 0, sinceReport: [], sinceEpoch: [] });
+  const counts = { until: 0, update: 0, evaluated: 0, seconds: 0, chars: 0, reportDue: 0 };
+  lead = { network, sizes, parameters, settings, windows, ports, ...counts, isOn: false, diverged: false, sinceReport: [], sinceEpoch: [] };
   postMessage({ type: "ready", parameters: network.kernel.count(), updatesPerEpoch });
 }
 
