@@ -17,8 +17,7 @@ from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import table
 from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
 
-FOLDERS = (".", "conf", "src/timemachine", "sweeps", "tests")
-FILES = [file for folder in FOLDERS for file in sorted((REPOSITORY / folder).glob("*.md"))]
+FILES = [file for folder in (".", "docs") for file in sorted((REPOSITORY / folder).glob("*.md"))]
 PAGES = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
 COMMANDS = [
     line.partition("  #")[0].strip()
@@ -110,10 +109,10 @@ def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
     (_, own) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
     command = own.partition("# my_models.py: ")[2].partition("\n")[0]
     (tmp_path / "my_models.py").write_text(own)
-    small = ["data=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
+    small = ["data.corpus=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
     assert_succeeded(program(*shlex.split(command)[1:], *small, PYTHONPATH=str(tmp_path)))
 
 
 @pytest.mark.slow
 def test_ngrams_example(novels: Path, program: Program) -> None:
-    assert "3-gram: validation 7.85, rest 9.42" in program("-c", example("sweeps/README.md")).stdout
+    assert "3-gram: validation 7.85, rest 9.42" in program("-c", example("docs/exercises.md")).stdout

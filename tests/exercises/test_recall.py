@@ -10,8 +10,8 @@ from torch import Tensor
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.exercises import recall
-from timemachine.exercises.probes import load_probes
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.probes import load_probes
 
 
 class Remembering(RNNLMScratch):

@@ -10,8 +10,9 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import in_half_precision, read_weights, with_perplexities
-from timemachine.run.load import load_model
-from timemachine.run.rows import read_numbers
+from timemachine.run.run import load_run
+from timemachine.run.tables import read_rows
+from timemachine.run.weights import load_model
 
 
 def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> None:
@@ -23,7 +24,8 @@ def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> Non
         fit(tmp_path / "run", model, TimeMachine(32, 4, 96, 40, corpus=sample), max_epochs=epoch)
         expected[epoch] = in_half_precision(load_model(tmp_path / "run")[0])
     folder = tmp_path / "run"
-    kept, rows = with_perplexities(read_weights(folder), folder), read_numbers(folder / "metrics.csv")
+    rows = read_rows(folder / "metrics.csv")
+    kept = with_perplexities(read_weights(load_run(folder)), rows)
     assert [it.number for it in kept] == [0, 1, 5, 10]
     for it in kept:
         torch.testing.assert_close(it.weights, expected[int(it.number)], rtol=0, atol=0)
@@ -38,4 +40,4 @@ def test_epoch_beyond_half_precision(sample: Corpus, tmp_path: Path) -> None:
     with torch.no_grad():
         model.W_hq[0, 0] = 65_520  # float16 overflows above 65504
     fit(tmp_path, model, TimeMachine(32, 4, 96, 40, corpus=sample), max_epochs=1)
-    assert read_weights(tmp_path) == {}
+    assert read_weights(load_run(tmp_path)) == {}

@@ -9,12 +9,14 @@ from pandas import DataFrame
 
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import cells
-from timemachine.exercises.comparison import at_best
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import in_evaluation_mode
+from timemachine.study.comparison import at_best
+from timemachine.study.drawing import MARKERS
+from timemachine.study.figures import COLOURS, panels
 from timemachine.texts.recall import RECALLED, delay_of
 
+REQUIRES = {"data.corpus": ("recall", "recall_*"), "data.tokens": ("letters", "characters")}
 MAX_BLOCKS = 1000
 CHANCE = 1 / len(RECALLED)
 ACCURACY = "recall/accuracy"

@@ -1,23 +1,13 @@
 """Print numbers, texts and tables."""
 
-import logging
-import math
 import re
 import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from timemachine.errors import one_line
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
-
-
-def short(perplexity: float, decimals: int = 3) -> str:
-    """Return the perplexity with `decimals`, a million or more in scientific notation, NaN as a dash."""
-    if math.isnan(perplexity):
-        return "–"
-    return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
 def printable(text: str) -> str:
@@ -68,24 +58,3 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     console.width = max(console.width, needed.minimum) if console.is_terminal else 10_000
     print_text(title)
     console.print(table)
-
-
-def silence() -> None:
-    """Hide messages of Lightning that do not concern a user of this program."""
-    import lightning.pytorch  # noqa: F401  its import sets the levels of these loggers
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # hides "GPU available: False", tips, …
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # shows the report of trainer.profiler
-    for message in (
-        ".*smaller than the logging interval.*",  # steps.csv has every step
-        ".*LeafSpec.* is deprecated.*",
-        r"hydra\.utils\.instantiate\(\) resolved _target_",  # of Hydra 1.4: here, a setting may name any class
-        ".*could not find the monitored key.*",  # a run that ends before its first validation
-        ".*callbacks used to create the checkpoint.*",  # a resumed run may have others
-        "Checkpoint directory .* exists and is not empty.*",
-        "The `srun` command is available.*",  # a run on the login node of a cluster
-        ".*does not have many workers.*",  # the loader indexes a tensor
-        "Total length of `WindowLoader` across ranks is zero.*",  # a short text has no test windows
-    ):
-        warnings.filterwarnings("ignore", message)
