@@ -264,13 +264,14 @@ def program(threads: int) -> Iterator[Row]:
 
 
 def page(threads: int) -> Iterator[Row]:
-    """Compare the training in page.html (one thread, in headless Chromium) with whole programs: 100 epochs."""
+    """Compare the training in page.html (in headless Chromium) with one worker and with whole programs: 100 epochs."""
     what, text = "the page's training", find_corpus("sample", []).paths[0]
     one_or_two, rounds = {"OMP_NUM_THREADS": str(threads)}, 3
-    pages, books, programs = list[float](), list[float](), list[float]()
+    alone, pages, books, programs = (list[float]() for _ in range(4))
     try:
         for _ in range(rounds):
-            pages.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", []))))
+            alone.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", [])), 1))
+            pages.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", [])), threads))
             books.append(timed("-m", "tools.bench.book_program", str(text), **one_or_two)[0])
             programs.append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
     except (ImportError, OSError) as error:
@@ -278,6 +279,7 @@ def page(threads: int) -> Iterator[Row]:
     except subprocess.CalledProcessError as error:
         yield Row(skipped(what, error))
     else:
+        yield Row(f"{what} against one worker", min(pages), min(alone))
         yield Row(f"{what} against the book's own program", min(pages), min(books))
         yield Row(f"{what} against train.py", min(pages), min(programs))
 
