@@ -25,17 +25,16 @@ def main(cfg: DictConfig) -> None:
 
     corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
     evaluations = list[Evaluation]()
-    for run in runs:
-        loaded = load_run(run, class_of(cfg.model._target_))
-        model, vocab, summary = loaded.model, loaded.vocab, loaded.summary
-        texts = find_texts(corpus, summary, search_dirs)
-        rows = [row for text in texts for row in evaluate(model, vocab, summary, text)]
-        evaluations.append(Evaluation(run, model, vocab, summary, texts, rows))
+    for folder in runs:
+        run = load_run(folder, class_of(cfg.model._target_))
+        texts = find_texts(corpus, run.summary, search_dirs)
+        rows = [row for text in texts for row in evaluate(run.model, run.vocab, run.summary, text)]
+        evaluations.append(Evaluation(run, texts, rows))
     print_evaluation(str(cfg.run), evaluations)
-    for job in evaluations if cfg.baselines else ():
-        (own,) = find_texts(None, job.summary, search_dirs)
-        for comparison in compare_with_ngrams(job.model, job.vocab, job.summary, job.texts, own):
-            print_comparison(comparison, f"{job.folder}: " if len(runs) > 1 else "")
+    for run, texts, _ in evaluations if cfg.baselines else ():
+        (own,) = find_texts(None, run.summary, search_dirs)
+        for comparison in compare_with_ngrams(run.model, run.vocab, run.summary, texts, own):
+            print_comparison(comparison, f"{run.folder}: " if len(runs) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -151,12 +151,12 @@ def test_killed_worker(program: Program, tmp_path: Path) -> None:
     command = [*SWEEP, "seed=0,1,2", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.max_epochs=200"]
     with running(tmp_path, *command) as sweep:
         sweep.wait_until(lambda: all(epochs(job) >= 2 for job in jobs[:2]))
-        assert load_job(jobs[0]).status == "running"
+        assert load_job(jobs[0]).summary["status"] == "running"
         worker = next(number for number, line in sweep.processes().items() if "LokyProcess-1" in line)
         os.kill(worker, signal.SIGKILL)
         code, *_ = sweep.ended()
         sweep.wait_for_its_processes()
     assert code == 1
-    assert all(load_job(job).status == "failed" and 0 < epochs(job) < 200 for job in jobs[:2])
+    assert all(load_job(job).summary["status"] == "failed" and 0 < epochs(job) < 200 for job in jobs[:2])
     assert_succeeded(program("train.py", *command))
     assert {(summary(job)["status"], epochs(job)) for job in jobs} == {("completed", 200)}

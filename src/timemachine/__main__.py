@@ -41,6 +41,7 @@ def main(words: list[str]) -> None:
 
 def report(paths: list[Path], to: str = "", format: str = "", width: str = "") -> None:
     """Write summary.csv, report.md and figure.png for a run, the runs below a folder, or several of these together."""
+    from timemachine.run.run import Run
     from timemachine.study.figures import image_of, perplexity_figure
     from timemachine.study.jobs import exercise_of, load_job, load_jobs
     from timemachine.study.report import write_report
@@ -51,7 +52,7 @@ def report(paths: list[Path], to: str = "", format: str = "", width: str = "") -
         raise SettingError(f"format={format}: must be svg or pdf")
     if width and not (width.replace(".", "", 1).isdecimal() and 1 <= float(width) <= 100):
         raise SettingError(f"width={width}: must be a number of inches from 1 to 100")
-    jobs = {}
+    jobs = dict[str, Run]()
     for path in paths:
         is_run = (path / "summary.json").exists()
         jobs |= {str(path): load_job(path)} if is_run else load_jobs(path, "" if len(paths) == 1 else f"{path}/")

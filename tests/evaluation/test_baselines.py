@@ -13,7 +13,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.evaluation.baselines import compare_with_ngrams
 from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.evaluation.scores import stream_score
+from timemachine.evaluation.scores import score, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -33,7 +33,7 @@ def test_comparison_with_ngrams(excerpt: Corpus, tmp_path: Path) -> None:
     for comparison, part in zip(comparisons, ("val", "test"), strict=True):
         targets = splits[part].targets
         assert {(row.text, row.part) for row in (comparison.model, comparison.ngrams)} == {(excerpt.name, part)}
-        perplexity = stream_score(model, tokens_N, targets).perplexity
+        perplexity = score(stream_nll(model, tokens_N, targets)).perplexity
         best = min(kneser_ney(train, text, targets, order, len(vocab)).mean() for order in range(1, 8))
         assert comparison.model.stream.perplexity == perplexity
         assert comparison.ngrams.stream.perplexity == pytest.approx(math.exp(best))

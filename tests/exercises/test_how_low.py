@@ -9,7 +9,7 @@ import torch
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.evaluation.scores import stream_nll, stream_score
+from timemachine.evaluation.scores import score, stream_nll
 from timemachine.exercises import how_low
 from timemachine.language_model import RNNLMScratch
 
@@ -21,7 +21,7 @@ def test_probe_reads_targets_once(sample: Corpus) -> None:
     model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
     scores = how_low.measure(model, data)
     train, text = data.splits["train"].targets, data.tokens_N.numpy().astype(np.int64)
-    assert scores["train"] == {"model": stream_score(model, data.tokens_N, train).perplexity}
+    assert scores["train"] == {"model": score(stream_nll(model, data.tokens_N, train)).perplexity}
     for part in ("val", "test"):
         targets = data.splits[part].targets
         nll_N = stream_nll(model, data.tokens_N, targets)

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import math
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import Epoch, make_page, size_of
+from timemachine.page import EXPERIMENTS, Epoch, make_page, size_of
 from timemachine.page.epochs import RunPage, in_half_precision, page_of
 from timemachine.run.run import load_run
 from timemachine.run.weights import exported
@@ -112,6 +113,36 @@ def test_no_path_is_published(tmp_path: Path) -> None:
     text = make_page(model, LETTERS, summary).decode()
     for secret in (str(tmp_path), "secret", "search_dirs", "resume", "whoever", str(REPOSITORY), str(Path.home())):
         assert secret not in text
+
+
+def test_page_of_another_text() -> None:
+    """No number of The Time Machine; the letters to remember are the same. The command is quoted for a shell."""
+    model, summary = random_model(), summary_of(random_model())
+    assert Parts(make_page(model, LETTERS, summary)).run["experiments"] == EXPERIMENTS
+    summary["settings"]["data"] |= {"start": "0;touch x", "corpus": "war_of_the_worlds"}
+    run = Parts(make_page(model, LETTERS, summary)).run
+    assert [shlex.split(word) for word in run["overrides"]] == [
+        ["data.corpus=war_of_the_worlds"],
+        ["data.start=0;touch x"],
+    ]
+    assert [it["name"] for it in run["experiments"] if it.keys() & {"python", "found"}] == ["Remember a letter"]
+
+
+def test_table_has_the_settings_that_apply(sample: Corpus) -> None:
+    """A network of one layer has no `layers`, and letters no `vocab_size`."""
+    optional = {"layers": 2, "embedding_dim": 32, "forget_bias": 0.0, "activation": "tanh"}
+    for changes, expected in (
+        ({}, {"activation"}),
+        ({"cell": "lstm"}, {"forget_bias"}),
+        ({"cell": "deep_rnn"}, {"activation", "layers"}),
+        ({"input": "embedding", "embedding_dim": 5}, {"activation", "embedding_dim"}),
+    ):
+        model = random_model(**changes)
+        summary = summary_of(model)
+        summary["settings"]["model"] = optional | summary["settings"]["model"]
+        table = dict(Parts(make_page(model, LETTERS, summary)).run["table"])
+        assert {name for name in optional if f"model.{name}" in table} == expected
+        assert not table.keys() & {"data.vocab_size", "data.learn_on", "data.min_count", "trainer.max_steps"}
 
 
 def test_policy_allows_no_request() -> None:

@@ -245,21 +245,23 @@ TRAIN = str(REPOSITORY / "train.py")
 
 
 def program(threads: int) -> Iterator[Row]:
-    """Compare 100 epochs, start to end: train.py, the book's code without its figure, page.html (one thread)."""
-    ours, book, page = "the whole program", "the book's own", "the page's training"
+    """Compare 100 epochs, start to end: train.py, the book's code without its figure, page.html with its workers."""
+    ours, book, page, alone = "the whole program", "the book's own", "the page's training", "one worker"
     corpus, one_or_two = find_corpus("sample", []), {"OMP_NUM_THREADS": str(threads)}
-    times: dict[str, list[float]] = {ours: [], book: [], page: []}
+    times: dict[str, list[float]] = {ours: [], book: [], page: [], alone: []}
     try:
         for _ in range(3):
             times[ours].append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
             times[book].append(timed("-m", "tools.bench.book_program", str(corpus.paths[0]), **one_or_two)[0])
-            times[page].append(rivals.page_ms(TimeMachine(corpus=corpus)))
+            times[page].append(rivals.page_ms(TimeMachine(corpus=corpus), threads))
+            times[alone].append(rivals.page_ms(TimeMachine(corpus=corpus), 1))
     except subprocess.CalledProcessError as error:
         yield Row(skipped(ours, error))
     except (ImportError, OSError) as error:  # no Chromium
         yield Row(f"{ours}: skipped, {one_line(error, 60)}")
     else:
         yield Row(f"{ours} against {book}", min(times[ours]), min(times[book]))
+        yield Row(f"{page} against {alone}", min(times[page]), min(times[alone]))
         yield Row(f"{page} against {book} program", min(times[page]), min(times[book]))
         yield Row(f"{page} against train.py", min(times[page]), min(times[ours]))
 

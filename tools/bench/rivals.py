@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.page.conftest import CHROMIUM, launched
-from tests.page.worker import Worker, network, text_of
+from tests.page.worker import Workers, network, text_of
 from timemachine.clipping import clip_gradients
 from timemachine.datamodule import Batch, TimeMachine
 from timemachine.kernels.language_model import FusedRNNLM
@@ -120,7 +120,7 @@ class PlainLightning(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=1)
 
 
-def page_ms(data: TimeMachine) -> float:
+def page_ms(data: TimeMachine, cores: int) -> float:
     """Train the book's network for 100 epochs in headless Chromium, as page.html does; return the milliseconds.
 
     They include the validations and the weights that the worker sends. Raise ImportError without playwright, OSError
@@ -133,9 +133,9 @@ def page_ms(data: TimeMachine) -> float:
     with sync_playwright() as playwright:
         page = launched(playwright).new_page()
         page.set_default_timeout(600_000)
-        worker, began = Worker(page), perf_counter()
-        worker.start([network()], text_of(data))
-        worker.run(100 * -(-len(data.splits["train"].starts) // data.batch_size))
+        workers, began = Workers(page), perf_counter()
+        workers.start([network()], text_of(data), cores=cores)
+        workers.run(100 * -(-len(data.splits["train"].starts) // data.batch_size))
         return 1e3 * (perf_counter() - began)
 
 

@@ -3,7 +3,7 @@
 N tokens or targets.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,8 @@ def with_context(targets: range) -> range:
 class Comparison:
     """The scores of a model and of n-grams on the same targets, read as one stream.
 
-    `difference`: the model's mean negative log-likelihood minus the n-grams' mean, in nats, and its standard error,
-    from paired blocks of 100 tokens.
+    `difference`: the model's mean negative log-likelihood minus the n-grams', in nats, and its standard error, from
+    paired blocks of 100 tokens.
     """
 
     model: PartScores
@@ -53,7 +53,7 @@ class Comparison:
 
 
 def compare_with_ngrams(
-    model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpora: list[Corpus], own: Corpus
+    model: LanguageModel, vocab: Vocab, summary: Mapping[str, Any], corpora: list[Corpus], own: Corpus
 ) -> Iterator[Comparison]:
     """Compare a model with n-grams on each held-out part of each text. `own`: the text that both are trained on.
 

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.scores import Score, stream_score
+from timemachine.evaluation.scores import Score, score, stream_nll
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import in_evaluation_mode, num_bytes
 from timemachine.vocab import Vocab
@@ -22,7 +22,7 @@ SCORE_FORMATS = {name: ".1f" if name.startswith("perplexity") else ".3f" for nam
 @in_evaluation_mode
 def scores(model: RNNLMScratch, tokens_N: Tensor, targets: range, vocab: Vocab) -> dict[str, float]:
     """Return the perplexity of the targets, its standard error, bits per token and byte, and their number."""
-    return with_bytes(stream_score(model, tokens_N.to(model.device), targets), tokens_N, targets, vocab)
+    return with_bytes(score(stream_nll(model, tokens_N.to(model.device), targets)), tokens_N, targets, vocab)
 
 
 def with_bytes(score: Score, tokens_N: Tensor, targets: range, vocab: Vocab) -> dict[str, float]:

@@ -29,10 +29,13 @@ class WandbLogger(LightningsLogger):
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")  # the program prints the command of an upload
-        given = {"project": os.environ.get("WANDB_PROJECT", PROJECT), "name": os.environ.get("WANDB_NAME") or changes}
+        variable = os.environ.get
+        given: dict[str, Any] = {
+            "project": variable("WANDB_PROJECT", PROJECT),
+            "name": variable("WANDB_NAME") or changes,
+        }
+        given |= {"id": secrets.token_hex(4), "group": variable("WANDB_RUN_GROUP")} | _kept(Path(save_dir))
         given |= {name: value for name, value in arguments.items() if value not in (None, [])}
-        kept = {"id": secrets.token_hex(4), "group": os.environ.get("WANDB_RUN_GROUP")} | _kept(Path(save_dir))
-        given = kept | given
         # Not by Lightning's `offline`: it sets a variable that `wandb.setup` has read by then.
         if offline or not (wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)):
             given.setdefault("mode", "offline")
