@@ -42,7 +42,7 @@ def main(cfg: DictConfig) -> None:
         texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
         if len(runs) > 1:
             print(f"{run}:")
-        print_continuations(texts, prefix, is_one_line=vocab.kind == "letters")
+        print_continuations(texts, is_one_line=vocab.kind == "letters")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
 from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import table
 from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
+from timemachine.page import EXPERIMENTS
 
 FILES = [file for folder in (".", "docs") for file in sorted((REPOSITORY / folder).glob("*.md"))]
 PAGES = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
@@ -40,6 +41,20 @@ def test_links_and_pictures(page: str) -> None:
             headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
+
+
+def test_lecture_has_the_numbers_of_the_page() -> None:
+    """The table of experiments in docs/teaching.md: names, rates, radii and final perplexities."""
+    _, _, section = PAGES["docs/teaching.md"].partition("## A lecture without installation")
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    assert [name for name, *_ in rows[1:]] == [experiment["name"] for experiment in EXPERIMENTS]
+    for experiment, (_, question, seen) in zip(EXPERIMENTS, rows[1:], strict=True):
+        expected = ["diverged" if value is None else f"{value:.2f}" for value in experiment["python"]]
+        assert re.findall(r"diverged|\d+\.\d\d", seen) == expected
+        network = {"lr": 1, "gradient_clip_val": 1} | experiment["networks"][-1]
+        for word, name in (("rate", "lr"), ("radius", "gradient_clip_val")):
+            for value in re.findall(rf"{word} of (\d[\d.]*)", question + seen):
+                assert float(value) == network[name]
 
 
 def first_job(overrides: list[str]) -> list[str]:

@@ -13,8 +13,9 @@ install() {
 }
 
 # Tests of code that calls Lightning, Hydra, W&B and other libraries: results may differ with their versions.
-CORE=(tests/launchers tests/run/test_{load,program,record,resuming,sweep,tables}.py tests/texts/test_download.py
-    tests/weights_and_biases/test_runs.py tests/test_{conf,ddp,perplexity,programs}.py)
+CORE=(tests/launchers tests/run/test_{program,recorder,resuming,run,weights}.py tests/study/test_sweep.py
+    tests/texts/test_download.py tests/weights_and_biases/test_runs.py
+    tests/test_{conf,ddp,perplexity,programs}.py)
 
 run_tests() {
     "$environment/bin/python" -m pytest -q -o cache_dir="$environment/cache" "$@" -n auto --dist loadfile

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import math
-import re
 import shlex
 from pathlib import Path
 
@@ -127,16 +126,6 @@ def test_page_of_another_text() -> None:
         ["data.start=0;touch x"],
     ]
     assert [it["name"] for it in run["experiments"] if it.keys() & {"python", "found"}] == ["Remember a letter"]
-
-
-def test_lecture_has_the_numbers_of_the_experiments() -> None:
-    """The table of docs/teaching.md, row by row."""
-    text = (REPOSITORY / "docs/teaching.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (.*?) \| .*? \| (.*) \|$", text.partition("without installation")[2], re.M)[1:]
-    assert [name for name, _ in rows] == [it["name"] for it in EXPERIMENTS]
-    for (_, seen), experiment in zip(rows, EXPERIMENTS, strict=True):
-        values = ["diverged" if value is None else f"{value:.2f}" for value in experiment["python"]]
-        assert re.findall(r"diverged|\d+\.\d\d", seen) == values
 
 
 def test_table_has_the_settings_that_apply(sample: Corpus) -> None:
