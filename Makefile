@@ -2,7 +2,7 @@
 # make test            run the tests
 # make exercises       run the book's ten exercises and excerpts: 106 minutes on two idle cores
 # make more-exercises  run the exercises of the next edition and of chapter 10: five hours
-# make how-low         run exercise 4 with any training method
+# make how-low         run exercise 4 with any training method: half an hour on two busy cores
 # make notebook        execute book.ipynb in place
 # make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
