@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 # model.init_hh -> function that overwrites a drawn W_hh.
 INIT_HH: dict[str, Callable[[Tensor], Tensor]] = {
     "gaussian": lambda W_HH: W_HH,
-    "orthogonal": nn.init.orthogonal_,  # type: ignore[dict-item]
+    "orthogonal": nn.init.orthogonal_,
     "identity": nn.init.eye_,
 }
 
