@@ -29,9 +29,10 @@ from timemachine.run.record import flat
 
 REFERENCE = REPOSITORY / "sweeps/reference"
 EXERCISES = ("history", "one_hot_is_embedding", "hyperparameters", "how_low", "embedding", "war_of_the_worlds",
-             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "recall", "cells_tuning",
-             "cells_reach", "next_edition/history", "next_edition/hyperparameters", "next_edition/clipping",
-             "next_edition/relu", "small_data", "vocabulary", "tying", "next_edition/war_of_the_worlds")  # fmt: skip
+             "other_authors", "sampling", "clipping", "relu", "excerpts", "cells", "cells_starts", "recall",
+             "cells_tuning", "cells_reach", "next_edition/history", "next_edition/hyperparameters",
+             "next_edition/clipping", "next_edition/relu", "small_data", "vocabulary", "tying",
+             "next_edition/war_of_the_worlds")  # fmt: skip
 SURPRISING = ("history", "how_low", "cells", "sampling", "clipping")  # in README
 CURVES = ("small_data",)  # their figures need the metrics.csv of the runs
 MODELS: dict[str, dict[str, object]] = {  # label in the next edition's table -> settings other than the recipe's
@@ -137,7 +138,7 @@ def head(name: str) -> str:
     names = vars(module) | NAMES | {"jobs": jobs, "table": module.table(jobs)}
     exec(code, names)
     paragraphs = str(eval(f"f'''{text.strip()}'''", names)).split("\n\n")
-    return "\n\n".join(each if each.startswith(("#", "    ")) else _wrapped(each) for each in paragraphs)
+    return "\n\n".join(each if each.startswith(("#", "    ", "|")) else _wrapped(each) for each in paragraphs)
 
 
 def _wrapped(paragraph: str) -> str:
