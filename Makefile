@@ -54,7 +54,7 @@ coverage: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
 	  -m "not slurm and not gpu and not browser" $(TESTS)
 
-MORE := cells cells_tuning cells_reach recall small_data tying vocabulary
+MORE := cells cells_starts cells_tuning cells_reach recall small_data tying vocabulary
 OF_TOKENS := $(basename $(notdir $(wildcard conf/exercise/next_edition/*.yaml)))
 EXERCISES := $(filter-out how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
