@@ -37,6 +37,8 @@ class Recurrent(nn.Module):
         ({"cell": "lstm", "activation": "relu"}, "model.activation=relu"),
         ({"cell": "recurrent", "input_lr_factor": 4}, "model.input_lr_factor=4"),
         ({"cell": "lstm", "sigma_hh": 0.2}, "model.sigma_hh=0.2"),
+        ({"init_hh": "orthogonal", "sigma_hh": 0.2}, "model.sigma_hh=0.2"),
+        ({"init_hh": "uniform"}, "model.init_hh=uniform"),
         ({"cell": "lstm", "layers": 3}, "model.layers=3"),
         ({"cell": "lstm", "backward": "bptt"}, "model.backward=bptt"),
         ({"lr": 1e23, "input_lr_factor": 1e23}, "model.input_lr_factor=1e+23"),  # the product overflows float32
@@ -70,6 +72,26 @@ def test_sigma_xh_scales_input_weights(cell: str) -> None:
             assert other.std().item() == pytest.approx(2, rel=0.05)  # 5,400 draws: five standard errors
         else:
             assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_init_hh_replaces_each_recurrent_matrix(cell: str) -> None:
+    """The (H, H) blocks of all gates and layers. With the identity all other draws keep their bytes."""
+    models = {}
+    for init_hh in ("gaussian", "orthogonal", "identity"):
+        torch.manual_seed(0)
+        models[init_hh] = FusedRNNLM(27, 20, cell=cell, init_hh=init_hh)
+    state_weights = [name for name, _ in models["gaussian"].named_parameters() if re.search(r"W_h[^q]", name)]
+    assert len(state_weights) == {"rnn": 1, "gru": 3, "lstm": 4, "deep_rnn": 2}[cell]
+    for name, drawn in models["gaussian"].named_parameters():
+        orthogonal, identity = (models[init_hh].get_parameter(name) for init_hh in ("orthogonal", "identity"))
+        if name in state_weights:
+            torch.testing.assert_close(orthogonal @ orthogonal.T, torch.eye(20), atol=1e-5, rtol=0)
+            assert torch.equal(identity, torch.eye(20)) and not torch.allclose(orthogonal, torch.eye(20), atol=0.1)
+        else:
+            assert torch.equal(identity, drawn), name
+    blocks = [models["orthogonal"].get_parameter(name) for name in state_weights]
+    assert len({tuple(block.flatten().tolist()) for block in blocks}) == len(blocks)
 
 
 # --- PyTorch's layers ---

@@ -71,7 +71,7 @@ SETTINGS = [
         "model.hiddens=9 model.sigma=0.3 model.sigma_hh=0.2 model.lr=0.5 model.activation=relu",
         "model.input=embedding model.embedding_dim=3 model.embedding_sigma=0.1 model.input_lr_factor=4",
         "model.tie_weights=true model.input=embedding model.embedding_dim=6 model.embedding_sigma=0.3",
-        "model.cell=gru model.sigma_xh=0.5", "model.cell=lstm model.forget_bias=1",
+        "model.cell=gru model.sigma_xh=0.5", "model.cell=lstm model.forget_bias=1 model.init_hh=orthogonal",
         "model.cell=deep_rnn model.layers=3",
         "model=regularized model.optimizer=adamw model.lr=0.01 model.schedule=cosine model.warm_up=0.5",
         "model=regularized model.carry_state=true data.batch_size=8",

@@ -144,7 +144,7 @@ def head(name: str) -> str:
     names = vars(module) | NAMES | {"jobs": jobs, "table": module.table(jobs)}
     exec(code, names)
     paragraphs = str(eval(f"f'''{text.strip()}'''", names)).split("\n\n")
-    return "\n\n".join(each if each.startswith(("#", "    ")) else _wrapped(each) for each in paragraphs)
+    return "\n\n".join(each if each.startswith(("#", "    ", "|")) else _wrapped(each) for each in paragraphs)
 
 
 def _wrapped(paragraph: str) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from timemachine.config import require
-from timemachine.rnn import RNNScratch
+from timemachine.rnn import RNNScratch, recurrent_weights
 
 
 class LSTMScratch(nn.Module):
@@ -22,6 +22,7 @@ class LSTMScratch(nn.Module):
 
     Input, forget and output gate and the input node each have weights `W_x` (D, H) drawn from N(0, sigma_xh²), sigma by
     default, and `W_h` (H, H) from N(0, sigma²), and a bias (H) of zero: W_xi, W_hi, b_i; W_xf, …; W_xo, …; W_xc, ….
+    `init_hh`: as of `RNNScratch`, for each W_h separately.
     `forget_bias`: initial b_f; with 1 the memory lasts longer from the start (Jozefowicz, Zaremba and Sutskever, 2015).
     A state is the concatenation of the output H and the memory C, S = 2H. `torch.nn.LSTM` computes the same if its
     `bias_hh` is zero; its gates are in the order i, f, c, o.
@@ -29,14 +30,14 @@ class LSTMScratch(nn.Module):
 
     def __init__(
         self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, forget_bias: float = 0.0,
-        sigma_xh: float | None = None,
+        sigma_xh: float | None = None, init_hh: str = "gaussian",
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_hiddens = num_hiddens
-        self.W_xi, self.W_hi, self.b_i = _gate(num_inputs, num_hiddens, sigma, sigma_xh)  # input gate
-        self.W_xf, self.W_hf, self.b_f = _gate(num_inputs, num_hiddens, sigma, sigma_xh)  # forget gate
-        self.W_xo, self.W_ho, self.b_o = _gate(num_inputs, num_hiddens, sigma, sigma_xh)  # output gate
-        self.W_xc, self.W_hc, self.b_c = _gate(num_inputs, num_hiddens, sigma, sigma_xh)  # input node
+        self.W_xi, self.W_hi, self.b_i = _gate(num_inputs, num_hiddens, sigma, sigma_xh, init_hh)  # input gate
+        self.W_xf, self.W_hf, self.b_f = _gate(num_inputs, num_hiddens, sigma, sigma_xh, init_hh)  # forget gate
+        self.W_xo, self.W_ho, self.b_o = _gate(num_inputs, num_hiddens, sigma, sigma_xh, init_hh)  # output gate
+        self.W_xc, self.W_hc, self.b_c = _gate(num_inputs, num_hiddens, sigma, sigma_xh, init_hh)  # input node
         nn.init.constant_(self.b_f, forget_bias)
 
     def forward(self, inputs_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -63,16 +64,19 @@ class GRUScratch(nn.Module):
     The reset gate multiplies H W_hh, as in cuDNN and `torch.nn.GRU`, so that a step needs one product with the state.
     In equation (10.2.2) it multiplies H. Reset gate, update gate and candidate each have weights `W_x` (D, H) drawn
     from N(0, sigma_xh²), sigma by default, and `W_h` (H, H) from N(0, sigma²), and a bias (H) of zero: W_xr, W_hr, b_r;
-    W_xz, …; W_xh, …. A state is the output, S = H. `torch.nn.GRU` computes the same if its `bias_hh` is zero; its gates
-    are in the order r, z, h.
+    W_xz, …; W_xh, …. `init_hh`: as of `RNNScratch`, for each W_h separately. A state is the output, S = H.
+    `torch.nn.GRU` computes the same if its `bias_hh` is zero; its gates are in the order r, z, h.
     """
 
-    def __init__(self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, sigma_xh: float | None = None) -> None:
+    def __init__(
+        self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, sigma_xh: float | None = None,
+        init_hh: str = "gaussian",
+    ) -> None:  # fmt: skip
         super().__init__()
         self.num_hiddens = num_hiddens
-        self.W_xr, self.W_hr, self.b_r = _gate(num_inputs, num_hiddens, sigma, sigma_xh)  # reset gate
-        self.W_xz, self.W_hz, self.b_z = _gate(num_inputs, num_hiddens, sigma, sigma_xh)  # update gate
-        self.W_xh, self.W_hh, self.b_h = _gate(num_inputs, num_hiddens, sigma, sigma_xh)  # candidate
+        self.W_xr, self.W_hr, self.b_r = _gate(num_inputs, num_hiddens, sigma, sigma_xh, init_hh)  # reset gate
+        self.W_xz, self.W_hz, self.b_z = _gate(num_inputs, num_hiddens, sigma, sigma_xh, init_hh)  # update gate
+        self.W_xh, self.W_hh, self.b_h = _gate(num_inputs, num_hiddens, sigma, sigma_xh, init_hh)  # candidate
 
     def forward(self, inputs_TBD: Tensor, H_BH: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return all outputs (T, B, H) and the last one (B, H). `H_BH`: the initial state, zero if None."""
@@ -97,16 +101,17 @@ class StackedRNNScratch(nn.Module):
     """A deep RNN, equation (10.3.1) of the book.
 
     `rnns`: L layers of `RNNScratch`; each reads the states of the layer below. `sigma_xh` is of the first layer, which
-    reads the tokens. A state is the concatenation of the states of all layers, from first to last, S = L·H.
+    reads the tokens, and `init_hh` of all layers. A state is the concatenation of the states of all layers, from first
+    to last, S = L·H.
     """
 
     def __init__(
         self, num_inputs: int, num_hiddens: int, sigma: float = 0.01, activation: str = "tanh", layers: int = 2,
-        sigma_xh: float | None = None,
+        sigma_xh: float | None = None, init_hh: str = "gaussian",
     ) -> None:  # fmt: skip
         super().__init__()
-        first = RNNScratch(num_inputs, num_hiddens, sigma, activation, sigma_xh=sigma_xh)
-        upper = (RNNScratch(num_hiddens, num_hiddens, sigma, activation) for _ in range(layers - 1))
+        first = RNNScratch(num_inputs, num_hiddens, sigma, activation, sigma_xh=sigma_xh, init_hh=init_hh)
+        upper = (RNNScratch(num_hiddens, num_hiddens, sigma, activation, init_hh=init_hh) for _ in range(layers - 1))
         self.rnns = nn.ModuleList([first, *upper])
 
     def forward(self, inputs_TBD: Tensor, state_BS: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -120,12 +125,12 @@ class StackedRNNScratch(nn.Module):
 
 
 def _gate(
-    num_inputs: int, num_hiddens: int, sigma: float, sigma_xh: float | None
+    num_inputs: int, num_hiddens: int, sigma: float, sigma_xh: float | None, init_hh: str
 ) -> tuple[nn.Parameter, nn.Parameter, nn.Parameter]:
     """Return the weights of the input (D, H) and of the state (H, H), and the bias (H) of a gate."""
     W_DH = torch.randn(num_inputs, num_hiddens) * (sigma if sigma_xh is None else sigma_xh)
-    W_HH = torch.randn(num_hiddens, num_hiddens) * sigma
-    return nn.Parameter(W_DH), nn.Parameter(W_HH), nn.Parameter(torch.zeros(num_hiddens))
+    W_HH = recurrent_weights(num_hiddens, sigma, init_hh)
+    return nn.Parameter(W_DH), W_HH, nn.Parameter(torch.zeros(num_hiddens))
 
 
 # model.cell -> class. `Cell(num_inputs, num_hiddens, sigma, …)` receives the other settings of `model.` that it has

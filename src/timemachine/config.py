@@ -60,6 +60,7 @@ MODEL: dict[str, Valid] = {
     "sigma": Number(0, 10),  # above 1 the first perplexities are worse than guessing
     "sigma_xh": Number(0, 10, optional=True),
     "sigma_hh": Number(0, 10, optional=True),
+    "init_hh": ("gaussian", "orthogonal", "identity"),
     "forget_bias": Number(-10, 10),
     "lr": POSITIVE,
     "activation": ("tanh", "relu"),
@@ -161,6 +162,8 @@ def check_model_arguments(arguments: MutableMapping[str, Any]) -> None:
         value, is_used = arguments[name], arguments["input"] == "embedding"
         rule = "only model.input=embedding has an embedding"
         require(is_used or value == default, f"model.{name}", value, rule, f"{value} model.input=embedding")
+    is_drawn, rule = arguments["init_hh"] == "gaussian", "only model.init_hh=gaussian has a standard deviation"
+    require(is_drawn or arguments["sigma_hh"] is None, "model.sigma_hh", arguments["sigma_hh"], rule, "null")
     if arguments["tie_weights"]:
         is_embedding = arguments["input"] == "embedding" and arguments["embedding_sigma"] > 0
         rule = "needs an embedding as wide as model.hiddens and a positive model.embedding_sigma"

@@ -34,9 +34,9 @@ class RNNLMScratch(LightningModule):
 
     def __init__(
         self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, *, cell: str = "rnn",
-        layers: int = 2, sigma_xh: float | None = None, sigma_hh: float | None = None, forget_bias: float = 0.0,
-        activation: str = "tanh", input: str = "one_hot", embedding_dim: int = 32, embedding_sigma: float = 1.0,
-        tie_weights: bool = False, input_lr_factor: float = 1.0, backward: str = "auto",
+        layers: int = 2, sigma_xh: float | None = None, sigma_hh: float | None = None, init_hh: str = "gaussian",
+        forget_bias: float = 0.0, activation: str = "tanh", input: str = "one_hot", embedding_dim: int = 32,
+        embedding_sigma: float = 1.0, tie_weights: bool = False, input_lr_factor: float = 1.0, backward: str = "auto",
     ) -> None:  # fmt: skip
         super().__init__()
         self.save_hyperparameters()  # also the arguments of subclasses
@@ -49,8 +49,8 @@ class RNNLMScratch(LightningModule):
         if input == "embedding" and not tie_weights:
             self.embedding = nn.Parameter(torch.randn(vocab_size, embedding_dim) * embedding_sigma)
         num_inputs = vocab_size if input == "one_hot" else embedding_dim
-        others = {"layers": layers, "sigma_xh": sigma_xh, "sigma_hh": sigma_hh, "forget_bias": forget_bias,
-                  "activation": activation}  # fmt: skip
+        others = {"layers": layers, "sigma_xh": sigma_xh, "sigma_hh": sigma_hh, "init_hh": init_hh,
+                  "forget_bias": forget_bias, "activation": activation}  # fmt: skip
         self.rnn: Any = build_cell(cell, num_inputs, hiddens, sigma, **others)
         has_effect = input_lr_factor == 1 or bool(self.parameter_groups()[0]["params"])
         require(has_effect, "model.input_lr_factor", input_lr_factor, "the cell has no weight named W_x…", 1)

@@ -27,6 +27,8 @@ CELLS = (
 SMALL = {  # fewer and shorter runs
     "cells": f"{CELLS} network.way=one_rate,faster,larger",
     "cells_reach": f"{CELLS} network.way=one_rate,faster",
+    "cells_starts": "trainer.max_steps=20 network={hiddens:12,input:embedding},{cell:gru,hiddens:6,input:embedding} "
+                    "network.trial={seed:10,corpus:sample,rate:low},{seed:0,corpus:sample,rate:low}",
     "cells_tuning": "data.start=0,2000 network={cell:rnn,hiddens:12,updates:20},{cell:gru,hiddens:6,updates:20} "
                     "rates={factor:1,lr:0.01},{factor:10,lr:0.01},{sigma:1,lr:0.01}",
     "clipping": "model.lr=1,8 trainer.gradient_clip_val=null,1 data.start=0",
@@ -38,9 +40,9 @@ SMALL = {  # fewer and shorter runs
                        "model={hiddens:16,lr:1},{hiddens:16,lr:2}",
     "one_hot_is_embedding": "seed=0",
     "other_authors": "data.start=0,2000",
-    "recall": "trainer.max_steps=20 seed=0 task={corpus:recall_4,num_steps:9},{corpus:recall_8,num_steps:17} "
-              "network={cell:rnn,hiddens:12},{cell:gru,hiddens:6} rates={factor:1,lr:0.01},{sigma:1,lr:0.01} "
-              "data.corpus=recall",  # which its probe requires
+    "recall": "trainer.max_steps=20 trainer.val_check_interval=10 data.corpus=recall_4 "  # which its probe requires
+              "network={start:rnn,corpus:recall_4,num_steps:9},{start:gru,corpus:recall_4,num_steps:9} "
+              "network.trial={seed:10,rate:half},{seed:11,rate:half},{seed:0,rate:half}",
     "relu": "model.activation=relu callbacks.recurrent_weights.initial=null,1.3,identity model.lr=1 "
             "trainer.gradient_clip_val=null,1 data.start=0",
     "sampling": "data.start=0,1000",

@@ -5,7 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
+import timemachine.run.program  # noqa: F401  resolvers of conf/
+from timemachine.config import REPOSITORY
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
@@ -27,3 +32,16 @@ def test_probe_reads_targets_once(sample: Corpus) -> None:
         nll_N = stream_nll(model, data.tokens_N, targets)
         best = min(kneser_ney(text[: train.stop], text, targets, order, len(data.vocab)).mean() for order in range(8))
         assert scores[part] == pytest.approx({"model": nll_N.mean().exp().item(), "kneser_ney": np.exp(best)})
+
+
+def test_last_step_is_the_recipe() -> None:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        exercise = compose("train", ["exercise=how_low"], return_hydra_config=True)
+        (steps,) = OverridesParser.create().parse_overrides([f"network={exercise.hydra.sweeper.params.network}"])
+        *_, last = steps.sweep_string_iterator()
+        step, recipe = compose("train", ["exercise=how_low", f"network={last}"]), compose("train", ["recipe=novel"])
+        for group in ("model", "data"):
+            assert OmegaConf.to_container(step[group], resolve=True) == OmegaConf.to_container(
+                recipe[group], resolve=True
+            )
+        assert step.trainer.max_epochs == recipe.trainer.max_epochs

@@ -28,13 +28,10 @@ FACTOR, SCALE, RATE, TEXT = "model.input_lr_factor", "model.sigma_xh", "model.lr
 TRAINING = ["model.optimizer", "model.schedule", "trainer.max_steps"]
 SETTINGS = (*TRAINING, "model.cell", "model.hiddens", FACTOR, SCALE, RATE, TEXT)
 SETUP = """
-Models are trained on the first 150,000 windows of each novel, in batches of 32, without weight decay. Losses are of the
-novel's rest, read as one stream. One rate: all weights have one rate and start from N(0, 0.01²). Faster inputs: the
-rate of the first layer's input weights is a multiple (factor) of the others'. Larger inputs: one rate, and input
-weights that start from N(0, scale²). Lead: the RNN's loss minus the cell's, in the same way. Gain: the cell's own loss
-with one rate minus its loss. Both are means over novels, of means over seeds. ± is the half-width of the 95% interval.
-Bold: significant after Holm's correction over the three sizes. Input weights: their root mean square after the last
-update."""
+The first 150,000 windows of each novel are trained on, in batches of 32, without weight decay; losses are of its rest,
+read as one stream. Gain: the cell's own loss with one rate minus its loss. Lead and gain are means over novels, of
+means over seeds; ± is the half-width of the 95% interval of Student's t, paired by novel. Bold: significant after
+Holm's correction over a cell's nine leads. Input weights: their root mean square after the last update."""
 CAPTION = (
     "Left: the GRU's lead over the RNN with as many parameters; one point per novel, lines join means. Above zero the "
     "GRU predicts better. Right: size of the input weights during training, at about 24,000 parameters."
@@ -123,11 +120,11 @@ def gains(nats: DataFrame) -> dict[tuple[Any, ...], Estimate]:
 
 
 def claims(lead: dict[tuple[Any, ...], Estimate]) -> dict[tuple[Any, ...], bool]:
-    """Return which leads are significant: Holm's correction is over the sizes, for each training, way and cell."""
+    """Return which leads are significant: Holm's correction is over sizes and ways, for each training and cell."""
     families: dict[tuple[Any, ...], dict[tuple[Any, ...], Estimate]] = {}
     for key, estimate in lead.items():
-        training, _, way, cell = key
-        families.setdefault((training, way, cell), {})[key] = estimate  # one question: does this cell lead, this way?
+        training, *_, cell = key
+        families.setdefault((training, cell), {})[key] = estimate  # one question: where does this cell lead?
     return {key: claim for family in families.values() for key, claim in holm(family).items()}
 
 
@@ -155,7 +152,7 @@ def _draw_leads(axes: Axes, runs: DataFrame) -> None:
         axes.plot(places, [lead.mean() for lead in leads.values()], MARKERS[number] + "-", label=way, **style)
     axes.axhline(0, color="grey", linewidth=1)
     plain_numbers(axes.xaxis)
-    axes.set_xticks(parameters, [f"{number / 1000:.0f},000" for number in parameters])
+    axes.set_xticks(parameters, [*map(thousands, runs.groupby("size")["parameters"].max())])
     axes.minorticks_off()
     axes.set(xlabel="parameters", ylabel="nats per character: the GRU's lead over the RNN")
     axes.legend(fontsize="small")
@@ -169,6 +166,7 @@ def _draw_weights(axes: Axes, runs: DataFrame) -> None:
             axes.plot(QUARTERS, means, style, color=COLOURS[number], marker=MARKERS[number], label=f"{cell}, {way}",
                       markerfacecolor="none")  # fmt: skip
     axes.set_yscale("log")
+    plain_numbers(axes.yaxis, (0.01, 0.1, 1))
     axes.set(xlabel="percent of the updates", ylabel="root mean square of the input weights")
     if axes.lines:
         axes.legend(fontsize="small")
@@ -181,16 +179,12 @@ def runs_of(jobs: DataFrame) -> DataFrame:
     1 counts as one rate and as faster inputs.
     """
     runs = jobs[jobs["status"] == "completed"]
-    sizes, size = {}, 0
-    for parameters in sorted(runs["parameters"].unique()):
-        size = parameters if parameters > EQUAL * size else size
-        sizes[parameters] = size
     optimizer, schedule = runs["model.optimizer"].map({"adamw": "AdamW", "sgd": "SGD"}), runs["model.schedule"]
     cosine = schedule.map(lambda name: "" if name == "constant" else f", {name}")
     scale = runs[SCALE].astype(float)
     runs = runs.reindex(columns=[*runs, *(name for name in RMS if name not in runs)]).assign(
         training=optimizer + cosine + runs["trainer.max_steps"].map(", {:,.0f} updates".format),
-        size=runs["parameters"].map(sizes),
+        size=runs["parameters"].map(sizes(runs["parameters"])),
         cell=runs["model.cell"].replace(NAMES),
         way=np.where(scale.notna(), WAYS[2], np.where(runs[FACTOR] == 1, WAYS[0], WAYS[1])),
         units=runs["model.hiddens"],
@@ -208,3 +202,17 @@ def runs_of(jobs: DataFrame) -> DataFrame:
     return runs.assign(**places).sort_values(
         ["training place", "size", "way place", "cell place", TEXT], kind="stable", ignore_index=True
     )
+
+
+def sizes(parameters: "Series[int]") -> dict[int, int]:
+    """Return the smallest number of parameters of the models that each model is compared with."""
+    sizes, size = {}, 0
+    for number in sorted(parameters.unique()):
+        size = number if number > EQUAL * size else size
+        sizes[number] = size
+    return sizes
+
+
+def thousands(parameters: float) -> str:
+    """Return a number of parameters in thousands, such as "24,000"."""
+    return f"{parameters / 1000:.0f},000"

@@ -6,8 +6,8 @@ from pandas import DataFrame
 
 from timemachine.exercises import cells
 from timemachine.study.comparison import at_best
-from timemachine.study.drawing import lines, plain_numbers
-from timemachine.study.figures import panels
+from timemachine.study.drawing import MARKERS, plain_numbers
+from timemachine.study.figures import COLOURS, panels
 
 SETTINGS = tuple(name for name in cells.SETTINGS if name != cells.TEXT)
 SETUP = """
@@ -39,7 +39,7 @@ def figure(jobs: DataFrame) -> Figure:
     """Draw the validation loss by factor and by scale, at the best rate of each: one row per size."""
     runs = runs_of(jobs)
     groups = runs.groupby(cells.GROUP[:2], sort=False)
-    fig, grid = panels(len(groups), 2, height=3.2 * len(groups), sharey="row")
+    fig, grid = panels(len(groups), 2, height=3 * len(groups), sharey="row")
     for row, ((training, _), group) in zip(grid, groups, strict=True):
         for axes, name, way in zip(row, ("factor", "scale"), cells.WAYS[1:], strict=True):
             varied = group[group["way"] == way]
@@ -50,14 +50,19 @@ def figure(jobs: DataFrame) -> Figure:
             ours = pd.concat([plain, varied])
             best = at_best(ours, ["rate"], ["cell", name], "val nats").groupby(["cell", name])["val nats"].mean()
             axes.set_xscale("log")
-            lines(axes, {cell: best[cell].to_dict() for cell in pd.unique(ours["cell"])}, marker=".")
-            axes.set(title=f"{group['parameters'].mean() / 1000:.0f},000 parameters, {training}")
+            for cell in (names := [*cells.NAMES.values()]):
+                if cell in best:
+                    style = {"color": COLOURS[names.index(cell)], "markersize": 4, "label": cell}
+                    axes.plot(best[cell], MARKERS[names.index(cell)] + "-", **style)
+            axes.set(title=f"{cells.thousands(group['parameters'].max())} parameters, {training}")
+            axes.title.set_size("medium")
             axes.set_xlabel({"factor": "factor on the rate", "scale": "initial scale"}[name] + " of the input weights")
             plain_numbers(axes.xaxis, sorted(ours[name].unique()))
             axes.minorticks_off()
         first = next((axes for axes in row if axes.lines), row[0])
         first.tick_params(labelleft=True)  # hidden next to a panel that was removed
         first.set_ylabel("validation, nats per character")
+    fig.legend(*grid[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return fig
 
 

@@ -20,13 +20,16 @@ STEPS = {  # setting -> column of the table
     "model.optimizer": "optimizer",
     "model.hiddens": "units",
     "model.input_lr_factor": "inputs, times as fast",
+    "model.activation": "activation",
+    "model.output_dropout": "dropout",
 }
 SETTINGS = tuple(STEPS)
+DEFAULTS = {"model.optimizer": "sgd", "model.output_dropout": 0}  # of runs without these settings
 SETUP = """
 One recurrent layer with a linear output layer, trained on the first 90% of the novel. The first row is the book's run
 on this text; each of the next rows adds a step, with the learning rate, the initial weights and the number of epochs
-adjusted to it; the last row is `recipe=novel`. The steps were chosen on the next 5%. Perplexities are of the text read
-as one stream, ± over seeds."""
+adjusted to it; the last row is `recipe=novel`. Dropout: of the hidden units before the output layer; of the inputs, a
+third as much. The steps were chosen on the next 5%. Perplexities are of the text read as one stream, ± over seeds."""
 CAPTION = "Perplexity of the next 5% of the novel (validation) after each step. Points: seeds; numbers: means."
 
 
@@ -61,13 +64,14 @@ def figure(jobs: DataFrame) -> Figure:
     fig, ((axes,),) = panels(height=0.5 * len(steps) + 1.5)
     axes.set_xscale("log")
     labels = []
-    for row, ((optimizer, hiddens, factor), runs) in enumerate(steps):
+    for row, ((optimizer, hiddens, factor, activation, dropout), runs) in enumerate(steps):
         values = runs["how_low/val/model"]
         axes.plot(values, [row] * len(values), "o", color=COLOURS[0], markerfacecolor="none")
         axes.annotate(f"{values.mean():.2f}", (1, row), (4, 0), va="center", textcoords="offset points",
                       xycoords=("axes fraction", "data"), annotation_clip=False)  # fmt: skip
         faster = f", inputs {factor:g} times as fast" if factor != 1 else ""
-        labels.append(f"{hiddens:,g} units, {optimizer}{faster}")
+        others = f",\n{activation}, dropout" if dropout else ""
+        labels.append(f"{hiddens:,g} units, {optimizer}{faster}{others}")
     axes.axvline(jobs["how_low/val/kneser_ney"].iloc[0], color="black", label=KNESER_NEY)
     axes.legend(loc="lower right")
     axes.set_yticks(range(len(labels)), labels)
@@ -81,5 +85,5 @@ def _steps(jobs: DataFrame) -> DataFrameGroupBy:
     """Return the runs that differ in their seed only, in the order of the jobs."""
     values = {setting: jobs.get(setting) for setting in STEPS}
     columns = DataFrame(values, index=jobs.index, dtype=object)
-    columns = columns.where(columns.notna(), DataFrame({"model.optimizer": "sgd"}, index=jobs.index))
+    columns = columns.where(columns.notna(), DataFrame(DEFAULTS, index=jobs.index))
     return jobs.join(columns.rename(columns=STEPS)).groupby([*STEPS.values()], sort=False)
