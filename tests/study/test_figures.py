@@ -42,6 +42,16 @@ def test_label_of_a_diverged_run() -> None:
     assert all(len(text.get_text()) < 30 for text in axes.texts)
 
 
+@pytest.mark.parametrize("last", [1, 2, 7, 40, 100])
+def test_last_epoch_has_a_tick_and_guessing_is_in_the_picture(last: int) -> None:
+    rows = [{"epoch": epoch, "step": epoch, "train/perplexity": 24.2} for epoch in range(1, last + 1)]
+    figure = perplexity_figure(rows, {"vocabulary": 28})
+    assert figure and image_of(figure)
+    ticks = figure.axes[0].get_xticks()
+    assert ticks[-1] == last and len(ticks) < 12 and all(tick == int(tick) for tick in ticks)
+    assert figure.axes[0].get_ylim()[1] > 28
+
+
 def test_figure_of_a_run_that_learns() -> None:
     axes = Figure().subplots()
     draw_curves(axes, {"train": [(1, 27.0), (2, 9.0)], "val": []})

@@ -52,6 +52,12 @@ def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = C
                       color=colour, fontsize="small", annotation_clip=False)  # fmt: skip
 
 
+def name_line(axes: Axes, name: str, y: float, colour: Any) -> None:
+    """Write the name of a horizontal line at its right end."""
+    axes.annotate(name, (1, y), (4, 0), ("axes fraction", "data"), "offset points", va="center", color=colour,
+                  fontsize="small", annotation_clip=False)  # fmt: skip
+
+
 def points_by_place(axes: Axes, places: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:
     """Draw each series at the named places on the x axis: one point per value, and a bar at their mean.
 
