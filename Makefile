@@ -2,11 +2,11 @@
 # make test            run the tests
 # make exercises       run the book's ten exercises and excerpts: 106 minutes on two idle cores
 # make more-exercises  run the exercises of the next edition and of chapter 10: five hours
-# make how-low         run exercise 4 with any training method: 98 minutes on two busy cores
+# make how-low         run exercise 4 with any training method: half an hour on two busy cores
 # make notebook        execute book.ipynb in place
 # make lab             write the notebook for students, without its answers, and for teachers to outputs/lab
 # make site            build the site in outputs/site; REPOSITORY=owner/name adds links to GitHub, Colab and Binder
-# make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and sweeps/*.md
+# make numbers         regenerate the reports of sweeps/reference and the marked parts of README.md and docs/*.md
 # make bench           compare speeds, as ratios
 # make page-kernel     compile the kernel of page.html, which is a part of the repository
 # make lint            run ruff and mypy
@@ -21,7 +21,7 @@
 PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
-TORCH := $(BIN)/python src/install_torch.py --disable-pip-version-check $(if $(LOCKED),--locked)
+TORCH := $(BIN)/python -m tools.install_torch --disable-pip-version-check $(if $(LOCKED),--locked)
 
 LOCKS := $(if $(LOCKED),-locked)
 # pip accepts no hash of a folder, so the project itself comes last.
@@ -47,7 +47,7 @@ torture: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 KILLS=100 CASES=1000 $(BIN)/python -m pytest -q -n auto --dist worksteal -m torture tests
 
 soak: .venv/.ready-dev$(LOCKS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.proof.soak
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.soak
 
 # TESTS=tests/run measures these tests only.
 coverage: .venv/.ready-dev$(LOCKS)
@@ -55,8 +55,8 @@ coverage: .venv/.ready-dev$(LOCKS)
 	  -m "not slurm and not gpu and not browser" $(TESTS)
 
 MORE := cells cells_starts cells_tuning cells_reach recall small_data tying vocabulary
-OF_TOKENS := $(basename $(notdir $(wildcard conf/grid/full/next_edition/*.yaml)))
-EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
+OF_TOKENS := $(basename $(notdir $(wildcard conf/exercise/next_edition/*.yaml)))
+EXERCISES := $(filter-out how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
 exercises: .venv/.ready$(LOCKS)
 	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
@@ -84,18 +84,18 @@ notebook: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
 
 lab: .venv/.ready$(LOCKS)
-	$(BIN)/python src/lab.py
+	$(BIN)/python -m tools.lab
 
 site: .venv/.ready-site
 	rm -rf outputs/site
-	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c .github/site . outputs/site
+	REPOSITORY=$(REPOSITORY) $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -c docs . outputs/site
 
 numbers: .venv/.ready-dev$(LOCKS)
-	$(BIN)/python -m tests.support.numbers
+	$(BIN)/python -m tools.numbers
 
 bench: .venv/.ready-dev$(LOCKS)
 	-$(PIP) --no-deps d2l==1.0.3 regex
-	$(BIN)/python -m tests.benchmarks.bench
+	$(BIN)/python -m tools.bench
 
 page-kernel: .venv/.ready$(LOCKS)
 	$(PIP) "$$(grep -o 'ziglang==[0-9.]*' pyproject.toml)"

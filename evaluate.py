@@ -21,24 +21,20 @@ def main(cfg: DictConfig) -> None:
     # These take seconds to import, so they come after the checks of the command line.
     from timemachine.evaluation.baselines import compare_with_ngrams, print_comparison
     from timemachine.evaluation.scores import Evaluation, evaluate, find_texts, print_evaluation
-    from timemachine.regularized.symbols import check_size
-    from timemachine.run.load import load_model, summary_of
+    from timemachine.run.run import load_run
 
     corpus, search_dirs = settings["data"]["corpus"], settings["data"]["search_dirs"]
     evaluations = list[Evaluation]()
-    for run in runs:
-        model, vocab = load_model(run, class_of(cfg.model._target_))
-        summary = summary_of(run)
-        texts = find_texts(corpus, summary, search_dirs)
-        if cfg.baselines:
-            check_size(vocab, "baselines=true", "baselines=false")
-        rows = [row for text in texts for row in evaluate(model, vocab, summary, text)]
-        evaluations.append(Evaluation(run, model, vocab, summary, texts, rows))
+    for folder in runs:
+        run = load_run(folder, class_of(cfg.model._target_))
+        texts = find_texts(corpus, run.summary, search_dirs)
+        rows = [row for text in texts for row in evaluate(run.model, run.vocab, run.summary, text)]
+        evaluations.append(Evaluation(run, texts, rows))
     print_evaluation(str(cfg.run), evaluations)
-    for job in evaluations if cfg.baselines else ():
-        (own,) = find_texts(None, job.summary, search_dirs)
-        for comparison in compare_with_ngrams(job.model, job.vocab, job.summary, job.texts, own):
-            print_comparison(comparison, f"{job.folder}: " if len(runs) > 1 else "")
+    for run, texts, _ in evaluations if cfg.baselines else ():
+        (own,) = find_texts(None, run.summary, search_dirs)
+        for comparison in compare_with_ngrams(run.model, run.vocab, run.summary, texts, own):
+            print_comparison(comparison, f"{run.folder}: " if len(runs) > 1 else "")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import Container, DictConfig, OmegaConf
 
 from timemachine.config import GENERATE, MAX_GENERATED, check, require
 from timemachine.run.program import class_of, exit_on_setting_errors, find_runs
@@ -18,6 +18,7 @@ def main(cfg: DictConfig) -> None:
     """
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
     check(settings, GENERATE)
+    require(not isinstance(cfg.prefix, Container), "prefix", cfg.prefix, "must be a text")
     num_preds, num_samples, alpha = settings["num_preds"], settings["num_samples"], settings["alpha"]
     rule = f"exceeds {MAX_GENERATED:,} characters in total with num_samples={num_samples}"
     require(num_preds * num_samples <= MAX_GENERATED, "num_preds", num_preds, rule)
@@ -28,7 +29,7 @@ def main(cfg: DictConfig) -> None:
 
     # These take time to import, so they come after the checks of the command line.
     from timemachine.run.console import print_continuations
-    from timemachine.run.export import load_decoder, readable_prefix
+    from timemachine.run.decoder import load_decoder, readable_prefix
     from timemachine.sampling import Truncation, decode
 
     truncation = Truncation(settings["top_k"], settings["top_p"], settings["min_p"])
@@ -41,7 +42,7 @@ def main(cfg: DictConfig) -> None:
         texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
         if len(runs) > 1:
             print(f"{run}:")
-        print_continuations(texts, prefix, is_one_line=vocab.kind == "letters")
+        print_continuations(texts, is_one_line=vocab.kind == "letters")
 
 
 if __name__ == "__main__":

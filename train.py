@@ -4,8 +4,8 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from timemachine.run.program import check_settings, exit_on_setting_errors, has_several_processes, open_run
-from timemachine.run.sweep import run_in_child
+from timemachine.run.program import check_settings, continued, exit_on_setting_errors, has_several_processes, open_run
+from timemachine.study.sweep import run_in_child
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
@@ -14,46 +14,45 @@ def main(cfg: DictConfig) -> float:
     """Train a model, test it, write its results; return `optimized_metric`, which a search minimises."""
     if has_several_processes(cfg):  # a job of a sweep, on several devices: as a child program
         return run_in_child()
-    with open_run(cfg) as run:  # locks the folder; resume= replaces the settings by the recorded ones
+    cfg = continued(cfg)  # resume=: the recorded command line, and what is typed now
+    with open_run(cfg) as run:  # locks the folder
         if run.has_ended:  # a job of a sweep that is repeated
-            return run.objective
+            return run.objective()
         check_settings(run.settings)
         # These take seconds to import, so they come after the checks of the command line.
         import lightning.pytorch as L
         from lightning.pytorch.utilities.model_helpers import is_overridden
 
-        from timemachine.exercises.probes import load_probes
-        from timemachine.run.artifacts import write_artifacts
-        from timemachine.run.checkpoints import RunStart, last_checkpoint
-        from timemachine.run.console import silence
-        from timemachine.run.load import load_initial_weights
-        from timemachine.run.progress import print_results
-        from timemachine.run.results import measure_results
+        from timemachine.run.checkpoints import last_checkpoint, load_initial_weights
+        from timemachine.run.progress import print_results, silence
+        from timemachine.run.recorder import Recorder
+        from timemachine.study.probes import load_probes
 
         silence()
         L.seed_everything(cfg.seed, verbose=False)
         data = instantiate(cfg.data, _convert_="all")
-        vocab_size = {"vocab_size": len(data.vocab)} if hasattr(data, "vocab") else {}  # your own data may have none
-        model = instantiate(cfg.model, **vocab_size, _convert_="all")
+        model = instantiate(cfg.model, vocab_size=len(data.vocab), _convert_="all")
         checkpoint = last_checkpoint(run, data)  # to resume from; None for a new run
-        probes = load_probes(cfg.probes, data, model) if cfg.probes else {}  # checked now, measured at the end
+        if cfg.init_from is not None and not checkpoint:
+            run.summary["parent"] = load_initial_weights(str(cfg.init_from), model, data.vocab)
+        probes = load_probes(cfg.probes, data, model)  # checked now, measured at the end
+        recorder = Recorder(run, probes)  # metrics.csv, steps.csv, summary.json
         callbacks = [instantiate(entry) for entry in (cfg.get("callbacks") or {}).values() if entry]
-        callbacks += [probe.callback() for probe in probes.values() if hasattr(probe, "callback")]
-        callbacks += [RunStart(run)]  # writes summary.json when the training starts
+        callbacks += [*(probe.callback() for probe in probes.values() if hasattr(probe, "callback")), recorder]
         loggers = [instantiate(entry) for entry in (cfg.get("logger") or {}).values() if entry]
         trainer: L.Trainer = instantiate(cfg.trainer, callbacks=callbacks, logger=loggers, default_root_dir=run.folder)
-        if cfg.init_from is not None and not checkpoint:
-            run.summary["parent"] = load_initial_weights(str(cfg.init_from), model, getattr(data, "vocab", None))
         for logger in trainer.loggers:
             logger.log_hyperparams(run.settings)
         trainer.fit(model, data, ckpt_path=checkpoint, weights_only=True)
-        trained = trainer.callback_metrics | {"epoch": trainer.current_epoch, "step": trainer.global_step}
         if is_overridden("test_step", model):
-            trainer.test(model, data, verbose=False)  # resets what `trained` keeps
-        measure_results(run, trainer, trainer.callback_metrics | trained, probes)  # summary.json
-        lines = write_artifacts(run, trainer)  # perplexity.png, model.safetensors, sample.txt, page.html, W&B's summary
+            trainer.test(model, data, verbose=False)
+        recorder.finish(trainer)  # the final numbers and the probes
+        hooks = [part.log_results for part in (*callbacks, *loggers) if hasattr(part, "log_results")]
+        lines = [
+            hook(run, trainer) for hook in hooks if run.writes and run.metrics
+        ]  # model, figure, page, W&B's summary
         print_results(run, lines)
-    return run.objective  # raises the message of a single run that diverged
+    return run.objective()  # raises the message of a single run that diverged
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from timemachine.config import Tokens
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.run.progress import lost_letters_warning
-from timemachine.texts import CATALOGUE, Book, normalisation
+from timemachine.texts import CATALOGUE, Book
 from timemachine.texts.normalisation import normalise, without_gutenberg
 
 
@@ -47,10 +47,6 @@ HEADER = b"Title: It\nProduced by somebody\n\n" + START
 FOOTER = END + b"\nThe licence.\n"
 
 
-def stripped(text: bytes) -> bytes:
-    return b"".join(without_gutenberg(text))
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -59,18 +55,8 @@ def stripped(text: bytes) -> bytes:
     ],
 )
 def test_gutenberg_header_and_footer(tmp_path: Path, text: bytes) -> None:
-    assert stripped(text).strip() == b"It has."
+    assert without_gutenberg(text).strip() == b"It has."
     assert read(tmp_path, text.replace(b"\n", b"\r\n")).characters.strip() == "it has"
-
-
-@pytest.mark.parametrize("tokens", Tokens)
-def test_pieces_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: Tokens) -> None:
-    """A text read in pieces is the same as a text read at once."""
-    text = HEADER + "It —  has\u0301 a\n\n\u0301Zoe\u0308, of course.\n".encode() * 9 + FOOTER
-    whole = read(tmp_path, text, tokens)
-    for size in (1, 2, 3, 10, 39):
-        monkeypatch.setattr(normalisation, "PIECE", size)
-        assert read(tmp_path, text, tokens) == whole
 
 
 def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
@@ -146,8 +132,8 @@ TEXT = b"The Time Traveller was expounding a recondite matter to us.\n"
 def test_novels_of_the_catalogue(novels: Path) -> None:
     """Each without Gutenberg's header and footer, also if one file contains every book."""
     texts = [path.read_bytes().replace(b"\r\n", b"\n") for path in sorted(novels.glob("*.txt"))]
-    joined = stripped(b"".join(texts))
-    places = [joined.index(stripped(text).strip()) for text in texts]
+    joined = without_gutenberg(b"".join(texts))
+    places = [joined.index(without_gutenberg(text).strip()) for text in texts]
     assert places == sorted(places) and b"Gutenberg" not in joined
     for name in CATALOGUE:
         found = find_corpus(name, [str(novels)])  # it checks the hash

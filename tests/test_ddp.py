@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.programs import Program, assert_succeeded, call_program
+from tests.support.programs import DDP, Program, assert_succeeded, call_program
 from tests.support.runs import rows, summary
 from timemachine.config import REPOSITORY
 
 # 50 steps. The last batch of an epoch has 3 windows, which processes share unequally. Some steps are clipped.
-TRAINING = ["data=sample", "logger=csv", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]
+TRAINING = ["data.corpus=sample", "logger=csv", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]
 TRAINING += ["model.hiddens=8", "model.lr=2", "trainer.gradient_clip_val=0.15"]
 # In float32, rounding errors would grow to 1e-6 or more, depending on the processor.
 TRAINING += ["trainer.precision=64-true"]
@@ -46,7 +46,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lightning(program: Program, alone: Path, tmp_path: Path) -> None:
-    done = program("train.py", *TRAINING, "trainer=ddp_cpu")
+    done = program("train.py", *TRAINING, *DDP)
     assert done.returncode == 0, done.stderr  # gloo may report a peer that ended first
     assert "Traceback" not in done.stderr
     assert done.stdout.count("\ncontinuation  ") == 1
@@ -58,7 +58,7 @@ def test_lightning(program: Program, alone: Path, tmp_path: Path) -> None:
 def test_torchrun_idle_ranks(program: Program, alone: Path, tmp_path: Path) -> None:
     """The last batch of the validation has 784 windows, not a multiple of three. All processes share a folder."""
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=3", str(REPOSITORY / "train.py"))
-    done = program(*torchrun, *TRAINING, "trainer=ddp_cpu", "trainer.devices=3")
+    done = program(*torchrun, *TRAINING, *DDP, "trainer.devices=3")
     assert done.returncode == 0, done.stderr
     (folder,) = tmp_path.glob("outputs/*")
     assert done.stdout.count("\ncontinuation  ") == 1
@@ -66,11 +66,11 @@ def test_torchrun_idle_ranks(program: Program, alone: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
-def test_dropout_and_teacher(program: Program, tmp_path: Path) -> None:
+def test_dropout_and_carried_state(program: Program, tmp_path: Path) -> None:
     recipe = ["recipe=novel", "data.corpus=sample", "logger=csv", "model.hiddens=8", "trainer.precision=64-true"]
     recipe += ["trainer.max_epochs=2", "trainer.limit_train_batches=20", "trainer.check_val_every_n_epoch=1"]
-    recipe += ["model.input_dropout=0.1", "model.output_dropout=0.2", "data.teacher=1"]
-    for trainer, started in (("cpu", call_program), ("ddp_cpu", program)):
-        done = started("train.py", *recipe, f"trainer={trainer}", f"hydra.run.dir={trainer}")
+    recipe += ["model.input_dropout=0.1", "model.output_dropout=0.2"]
+    for folder, trainer, started in (("one", ["trainer=cpu"], call_program), ("two", DDP, program)):
+        done = started("train.py", *recipe, *trainer, f"hydra.run.dir={folder}")
         assert done.returncode == 0, done.stderr
-    assert_same_tables(tmp_path / "ddp_cpu", tmp_path / "cpu")
+    assert_same_tables(tmp_path / "two", tmp_path / "one")

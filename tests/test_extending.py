@@ -1,9 +1,10 @@
-"""The diffs in src/timemachine/extending.md, applied to a copy of the repository."""
+"""The diffs in docs/extending.md, applied to a copy of the repository."""
 
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,9 @@ from tests.support.programs import assert_succeeded, call_program, run_program
 from tests.support.runs import rows, summary, table
 from timemachine.config import REPOSITORY
 
-PAGE = (REPOSITORY / "src/timemachine/extending.md").read_text(encoding="utf-8")
+PAGE = (REPOSITORY / "docs/extending.md").read_text(encoding="utf-8")
 DIFFS = dict(re.findall(r"## (.+?)\n.*?```diff\n(.*?)```", PAGE, re.DOTALL))
-SMALL = ["data=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
+SMALL = ["data.corpus=sample", "data.num_train=200", "data.num_val=100", "data.batch_size=64", "data.num_steps=8"]
 SMALL += ["model.hiddens=6", "model.sigma=0.3", "trainer.max_epochs=2", "logger=csv"]
 
 
@@ -24,7 +25,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("copy")
     for name in ("conf", "src"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    for name in ("train.py", "evaluate.py", "generate.py"):
+    for name in ("train.py", "evaluate.py", "generate.py", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, folder)
     for diff in DIFFS.values():
         assert apply(diff, folder).returncode == 0
@@ -48,11 +49,22 @@ def test_diffs_apply() -> None:
     """Each diff applies on its own. The tests below apply all of them."""
     assert list(DIFFS) == [
         "An activation", "A cell", "A setting", "A loss", "An optimiser, and a schedule",
-        "A model and data of your own", "A callback, or a logger", "A book", "An exercise", "A metric",
+        "A model of your own", "A callback, or a logger", "A book", "An exercise", "A metric",
     ]  # fmt: skip
     for diff in DIFFS.values():
         done = apply(diff, REPOSITORY, "--check")
         assert done.returncode == 0 and "warning" not in done.stderr, done.stderr
+
+
+@pytest.mark.slow
+def test_diffs_pass_the_linters(copy: Path) -> None:
+    """Ruff and mypy, as `make lint` runs them, on the files that the diffs add or change."""
+    files = sorted({name for diff in DIFFS.values() for name in re.findall(r"^\+\+\+ b/(.+\.py)$", diff, re.MULTILINE)})
+    assert len(files) >= 10
+    for linter in ("ruff check --no-cache", "ruff format --no-cache --check", "mypy"):
+        command = [sys.executable, "-m", *linter.split(), *files]
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.slow
@@ -82,48 +94,45 @@ def test_extensions_in_all_programs(setting: str, again: str, copy: Path) -> Non
 
 
 @pytest.fixture
-def regression(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Add a custom model and custom data in a new folder, and return the argument that names their recipe."""
-    assert apply(DIFFS["A model and data of your own"], tmp_path).returncode == 0
+def bigrams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Add a custom model in a new folder, and return the arguments that train it."""
+    assert apply(DIFFS["A model of your own"], tmp_path).returncode == 0
     monkeypatch.syspath_prepend(tmp_path)
-    return "--config-dir=conf"
+    data = [argument for argument in SMALL if argument.startswith("data.")]
+    return ["--config-dir=conf", "model=bigrams", *data, "optimized_metric=val/loss", "logger=csv"]
 
 
-CLASSES = ["model._target_=regression.Regression", "data._target_=regression.Points"]
-
-
-def test_own_model_and_data(regression: str, tmp_path: Path) -> None:
+def test_own_model(bigrams: list[str], tmp_path: Path) -> None:
     """A run resumes as if it had not ended. An error about a missing class names the setting to type."""
     for folder, epochs in (("run", 2), ("whole", 4)):
-        typed = ["experiment=regression", "logger=csv", f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"]
-        assert_succeeded(call_program("train.py", regression, *typed))
-    again = ["resume=run", "logger=csv", "trainer.max_epochs=4"]
+        assert_succeeded(call_program("train.py", *bigrams, f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}"))
+    again, named = ["resume=run", "logger=csv", "trainer.max_epochs=4"], "model._target_=bigrams.Bigrams"
     refused = call_program("train.py", *again)
-    assert refused.returncode == 1 and " ".join(CLASSES) in refused.stderr
-    assert_succeeded(call_program("train.py", *again, *CLASSES))
+    assert refused.returncode == 1 and named in refused.stderr
+    assert_succeeded(call_program("train.py", *again, named))
     resumed, whole = (rows(tmp_path / folder / "metrics.csv") for folder in ("run", "whole"))
     assert [row["val/loss"] for row in resumed] == [row["val/loss"] for row in whole]
-    without_yaml = ["~model", "~data", *(f"+{target}" for target in CLASSES), "trainer.max_epochs=4", "logger=csv"]
-    assert_succeeded(call_program("train.py", *without_yaml, "optimized_metric=val/loss", "hydra.run.dir=typed"))
+    without_yaml = ["~model", f"+{named}", *bigrams[2:], "trainer.max_epochs=4", "hydra.run.dir=typed"]
+    assert_succeeded(call_program("train.py", *without_yaml))
     assert rows(tmp_path / "typed/metrics.csv")[-1]["val/loss"] == whole[-1]["val/loss"]
     for name in ("evaluate.py", "generate.py"):
         done = call_program(name, "run=run")
-        assert done.returncode == 1 and done.stderr.startswith("error: ") and "TimeMachine" in done.stderr
-    done = call_program("train.py", regression, "experiment=regression", "init_from=run", "logger=csv")
+        assert done.returncode == 1 and done.stderr.startswith("error: ")
+    done = call_program("train.py", *bigrams, "init_from=run")
     assert done.returncode == 1 and re.fullmatch("error: init_from=run: .*\n", done.stderr)
-    done = call_program("train.py", *without_yaml)
+    done = call_program("train.py", *bigrams, "optimized_metric=val/perplexity", "trainer.max_epochs=1")
     assert done.returncode == 1 and "\noptimized_metric=val/perplexity: " in done.stderr and "val/loss" in done.stderr
 
 
 @pytest.mark.parametrize("sweeper", ["basic", "optuna"])
-def test_sweep_of_an_own_model(sweeper: str, regression: str, tmp_path: Path) -> None:
+def test_sweep_of_an_own_model(sweeper: str, bigrams: list[str], tmp_path: Path) -> None:
     """The best job comes first, with the command that trains it alone."""
     search = []
     if sweeper == "optuna":
         pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
         search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler.seed=0"]
-    typed = ["experiment=regression", "logger=csv", "model.lr=0.001,0.05", "hydra.sweep.dir=sweep"]
-    done = call_program("train.py", "-m", regression, *typed, *search)
+    typed = ["trainer.max_epochs=2", "model.lr=0.001,0.05", "hydra.sweep.dir=sweep"]
+    done = call_program("train.py", "-m", *bigrams, *typed, *search)
     assert_succeeded(done)
     jobs = table(tmp_path / "sweep/summary.csv")
     best = min(jobs, key=lambda job: float(job["val/loss"]))

@@ -16,10 +16,9 @@ SOURCE = REPOSITORY / "src/timemachine"
 # In the order of the data flow: modules import only earlier ones, and `texts`.
 LESSON = ["errors", "config", "corpus", "bpe", "vocab", "datamodule", "rnn", "cells", "clipping", "perplexity",
           "language_model", "sampling", "decoding"]  # fmt: skip
-COMMANDS = ["report", "dashboard"]
 LIBRARIES_OF_THE_LESSON = {"torch", "numpy", "torchmetrics", "lightning"}
 HYDRA = {"hydra", "omegaconf"}
-IMPORT_HYDRA = {"run/program.py", "run/sweep.py"}  # and the programs
+IMPORT_HYDRA = {"run/program.py", "study/sweep.py"}  # and the programs
 
 FILES = sorted(SOURCE.rglob("*.py"))
 NAMES = (".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in FILES)
@@ -41,7 +40,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_modules_of_the_root() -> None:
-    assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__"} == {*LESSON, *COMMANDS}
+    assert {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"} == {*LESSON}
 
 
 @pytest.mark.parametrize("module", [*LESSON, "texts"])
@@ -77,12 +76,13 @@ def test_no_private_name_is_imported() -> None:
 
 @pytest.mark.slow
 def test_what_training_executes(program: Program) -> None:
-    """Its lines, and the functions in src/timemachine/README.md, in the order of their first calls."""
-    printed = program("-m", "tests.executed", PYTHONPATH=str(REPOSITORY)).stdout
+    """Its lines, and the functions in docs/code.md, in the order of their first calls."""
+    printed = program("-m", "tools.executed", PYTHONPATH=str(REPOSITORY)).stdout
     counted = re.search(r"(\d+)  lines in (\d+) files", printed)
     assert counted, printed
     assert int(counted[1]) <= 4_350 and int(counted[2]) <= 35
-    _, _, section = (SOURCE / "README.md").read_text(encoding="utf-8").partition("## A run, from the command line")
+    page = (REPOSITORY / "docs/code.md").read_text(encoding="utf-8")
+    _, _, section = page.partition("## A run, from the command line")
     described = re.findall(r"\[(\S+\.py)\]\(\S+\) `([\w.]+)`", section.partition("\n## ")[0])
     functions = printed.splitlines()
     places = [functions.index(f"{file}: {name}") for file, name in described]

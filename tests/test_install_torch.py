@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import install_torch
+from tools import install_torch
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from timemachine.datamodule import Batch, TimeMachine
 from timemachine.errors import Diverged
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.run.load import load_model
+from timemachine.run.weights import load_model
 
 Array = NDArray[Any]
 Weights = dict[str, Array]

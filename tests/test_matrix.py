@@ -76,7 +76,6 @@ SETTINGS = [
         "model=regularized model.optimizer=adamw model.lr=0.01 model.schedule=cosine model.warm_up=0.5",
         "model=regularized model.carry_state=true data.batch_size=8",
         "model=regularized model.input_dropout=0.2 model.output_dropout=0.2",
-        "model=regularized data=taught data.teacher=0.5 model.carry_state=true data.batch_size=8",
         "data.tokens=characters data.min_count=9", "data.tokens=bpe data.vocab_size=300 data.learn_on=train",
         "data.batch_size=100 data.num_steps=3 data.num_val=100 data.start=1000 seed=7 probes=[stream]",
         f"data.corpus={REPOSITORY}/LICENSE data.num_train=300 data.num_val=300",
@@ -101,10 +100,9 @@ SETTINGS = [
         "trainer.strategy=nonsense", "trainer.devices=[0]", "trainer.gradient_clip_algorithm=x",
         "model.backward=bptt trainer.precision=bf16-mixed",
         "trainer.max_epochs=null trainer.max_time=00:00:00:01 model=regularized model.warm_up=0.05",
-        "data=taught", "model=regularized model.carry_state=true model.backward=fused",
-        "probes=[samples] data.tokens=bpe",
+        "model=regularized model.carry_state=true model.backward=fused",
+        "probes=[sampling] data.tokens=bpe",
     ]),
-    Row("data=taught model=regularized model.carry_state=true data.batch_size=8 data.tokens=bpe", refused="teacher"),
 ]  # fmt: skip
 
 
@@ -117,9 +115,8 @@ def recipes() -> Iterator[Row]:
     """Yield each recipe with a short text."""
     for file in sorted((CONF / "recipe").glob("*.yaml")):
         cfg = composed(f"recipe={file.stem}")
-        changes = "data.teacher=0.2 " if "teacher" in cfg.data else ""
         rate = 0.01 if cfg.model.get("optimizer") == "adamw" else 0.5
-        yield Row(f"recipe={file.stem} {changes}model.lr={rate} data.batch_size=8")
+        yield Row(f"recipe={file.stem} model.lr={rate} data.batch_size=8")
 
 
 CHOICES = [
@@ -135,12 +132,12 @@ CHOICES = [
 ]  # fmt: skip
 # test_conf.py has trainers and callbacks=none, weights_and_biases wandb. Other tests train with the defaults.
 ELSEWHERE = {"callbacks=none", "logger=wandb", "model=rnn", "data=book", "data=full", "callbacks=default"}
-ELSEWHERE |= {"data=sample", "logger=csv", "model=regularized", "data=taught"}  # in SMALL and SETTINGS
+ELSEWHERE |= {"data.corpus=sample", "logger=csv", "model=regularized"}  # in SMALL and SETTINGS
 
 
 def test_each_setting_has_a_row() -> None:
     named = {argument.partition("=")[0] for row in SETTINGS for argument in row.typed.split()}
-    cfg = composed("model=regularized", "data=taught")
+    cfg = composed("model=regularized")
     elsewhere = {"data.seed", "trainer.num_nodes", "trainer.plugins", "trainer._convert_"}
     for group in ("trainer", "model", "data"):
         assert {f"{group}.{name}" for name in cfg[group]} - named - elsewhere <= {f"{group}._target_"}
@@ -256,7 +253,7 @@ def check_resumes(typed: str, whole: Path) -> None:
 RESUMED_IN_MAKE_TEST = {
     "trainer.precision=64-true", "trainer.val_check_interval=2", "trainer.accumulate_grad_batches=3",
     "model=regularized model.optimizer=adamw model.lr=0.01 model.schedule=cosine model.warm_up=0.5",
-    "model=regularized data=taught data.teacher=0.5 model.carry_state=true data.batch_size=8",
+    "model=regularized model.carry_state=true data.batch_size=8",
     "data.tokens=characters data.min_count=9",
 }  # fmt: skip
 

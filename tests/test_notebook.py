@@ -90,10 +90,10 @@ def checks(notebook: Any) -> list[str]:
 @pytest.fixture
 def lab(tmp_path: Path, program: Program) -> Path:
     """Return a folder in which `make lab` has written both notebooks."""
-    (tmp_path / "src").mkdir()
-    for name in ("src/lab.py", "book.ipynb"):
+    (tmp_path / "tools").mkdir()
+    for name in ("tools/lab.py", "book.ipynb"):
         shutil.copy(REPOSITORY / name, tmp_path / name)
-    assert_succeeded(program(str(tmp_path / "src/lab.py")))
+    assert_succeeded(program("-m", "tools.lab"))
     return tmp_path / "outputs/lab"
 
 

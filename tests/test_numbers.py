@@ -5,9 +5,9 @@ So these tests also fail if an exercise's `table` changes: compare the two befor
 
 import pytest
 
-from tests.support.numbers import EFFORT, EXERCISES, REFERENCE, SECTIONS, answer, head, jobs_of, page, report_of
 from timemachine.config import REPOSITORY
-from timemachine.exercises.report import module_of
+from timemachine.study.report import module_of
+from tools.numbers import EFFORT, EXERCISES, REFERENCE, SECTIONS, answer, head, jobs_of, page, report_of
 
 WORDS = {"cells": 700}  # of an answer and the description of its runs, where 350 do not suffice
 

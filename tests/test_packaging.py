@@ -16,7 +16,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import timemachine
-from tests.support.programs import Program, assert_succeeded
+from tests.support.programs import DDP, Program, assert_succeeded
 from timemachine.config import REPOSITORY
 
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -55,8 +55,8 @@ def test_programs_with_the_wheel(dist: Path, tmp_path: Path, program: Program) -
     with zipfile.ZipFile(wheel) as file:
         file.extractall(tmp_path / "site")
     path = str(tmp_path / "site")
-    small = ("data=sample", "data.num_train=200", "data.num_val=100", "trainer.max_epochs=1", "logger=csv")
-    assert_succeeded(program("train.py", "-m", "trainer=ddp_cpu", *small, "hydra.sweep.dir=sweep", PYTHONPATH=path))
+    small = ("data.corpus=sample", "data.num_train=200", "data.num_val=100", "trainer.max_epochs=1", "logger=csv")
+    assert_succeeded(program("train.py", "-m", *DDP, *small, "hydra.sweep.dir=sweep", PYTHONPATH=path))
     for name in ("evaluate.py", "generate.py"):
         assert_succeeded(program(name, "run=sweep/0", PYTHONPATH=path))
 

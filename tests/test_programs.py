@@ -12,15 +12,17 @@ from typing import Any
 import pytest
 import torch
 from filelock import FileLock
+from omegaconf import OmegaConf
 
-from tests.support.programs import Program, assert_succeeded, call_program, run_program
+from tests.support.programs import TINY, Program, assert_succeeded, call_program, run_program
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
-from timemachine.page.__main__ import run_page
-from timemachine.run.load import load_model, load_run
-from timemachine.run.record import objective, read_summary
+from timemachine.page.epochs import page_of
+from timemachine.run.run import load_run
+from timemachine.run.summary import read_summary
+from timemachine.run.weights import load_model
 
-SHORT = ("data=sample", "trainer.max_epochs=2", "logger=csv")
+SHORT = ("data.corpus=sample", "trainer.max_epochs=2", "logger=csv")
 SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")
 
 # The first step is so large that the loss of the second step is not finite.
@@ -65,7 +67,7 @@ def test_output(short_run: Run) -> None:
 
 def test_files(short_run: Run) -> None:
     assert {path.name for path in short_run.folder.iterdir()} == {
-        ".hydra", ".lock", "checkpoints", "epochs.safetensors", "metrics.csv", "model.safetensors", "page.html",
+        ".hydra", ".lock", "checkpoints", "metrics.csv", "model.safetensors", "page.html",
         "perplexity.png", "sample.txt", "steps.csv", "summary.json",
     }  # fmt: skip
     assert {path.name for path in (short_run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
@@ -80,7 +82,7 @@ def test_files(short_run: Run) -> None:
 
 @pytest.mark.usefixtures("quick_calls")
 def test_debug_and_tags() -> None:
-    done = call_program("train.py", "debug=overfit", "data=sample", "tags=[wide,two words]", "hydra.run.dir=run")
+    done = call_program("train.py", "debug=overfit", "data.corpus=sample", "tags=[wide,two words]", "hydra.run.dir=run")
     assert_succeeded(done)
     summary = read_summary(Path("run"))
     assert summary["settings"]["tags"] == ["wide", "two words"] and summary["metrics"]["train/perplexity"] < 1.5
@@ -94,7 +96,7 @@ def test_gpu_against_cpu(precision: str, tolerance: float, program: Program, tmp
     """The tolerance is relative: a thousand steps amplify the rounding of sums in a different order."""
     found = {}
     for trainer, chosen in (("cpu", "32"), ("gpu", precision)):
-        typed = ("data=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
+        typed = ("data.corpus=sample", "logger=csv", f"trainer.precision={chosen}", f"hydra.run.dir={trainer}")
         assert_succeeded(program("train.py", *typed, f"trainer={trainer}"))
         found[trainer] = read_summary(tmp_path / trainer)["metrics"]["val/perplexity"]
     assert found["gpu"] == pytest.approx(found["cpu"], rel=tolerance)
@@ -133,10 +135,10 @@ def test_evaluate(short_run: Run, tmp_path: Path) -> None:
 
 
 def test_the_model_in_other_code(tmp_path: Path) -> None:
-    """The lines of conf/runs.md; the export to ONNX needs packages that are not installed here."""
+    """The lines of docs/runs.md; the export to ONNX needs packages that are not installed here."""
     done = call_program("train.py", *SHORT, "model=scratch", "trainer.max_epochs=1", "hydra.run.dir=run")
     assert_succeeded(done)
-    page = (REPOSITORY / "conf/runs.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs/runs.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     names: dict[str, Any] = {}
     exec(code if find_spec("onnxscript") else code.partition("# ONNX")[0], names)
@@ -191,7 +193,7 @@ def test_a_run_that_diverges(typed: Sequence[str], tmp_path: Path) -> None:
 
 
 OWN = """
-from lightning.pytorch import LightningDataModule, LightningModule
+from lightning.pytorch import LightningModule
 import torch
 
 from timemachine.datamodule import TimeMachine
@@ -223,7 +225,8 @@ class Bigrams(LightningModule):
         self.logits_VV = torch.nn.Parameter(torch.zeros(vocab_size, vocab_size))
 
     def training_step(self, batch, batch_idx):
-        return torch.nn.functional.cross_entropy(self.logits_VV[batch["X"]].flatten(0, 1), batch["X"].flatten())
+        X_BT, Y_BT = batch
+        return torch.nn.functional.cross_entropy(self.logits_VV[X_BT].flatten(0, 1), Y_BT.flatten())
 
     def validation_step(self, batch, batch_idx):
         self.log("score", self.training_step(batch, batch_idx))
@@ -241,18 +244,6 @@ class Lost(Bigrams):
 class Strided(TimeMachine):
     def __init__(self, num_steps=16, **windows):
         super().__init__(num_steps=num_steps, **windows)
-
-
-class Letters(LightningDataModule):
-    def __init__(self, seed):
-        super().__init__()
-        self.vocab = "abc"
-
-    def train_dataloader(self):
-        X_BT = torch.randint(3, (8, 5), generator=torch.Generator().manual_seed(0))
-        return torch.utils.data.DataLoader([{"X": X_T} for X_T in X_BT], batch_size=4)
-
-    val_dataloader = train_dataloader
 """
 
 
@@ -289,13 +280,11 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
     assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 3
 
 
-def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
-    """With another metric, with batches that are dicts, and without a logger."""
+def test_own_lightning_module(tmp_path: Path, own: Path) -> None:
+    """With another metric and without a logger. It gets no export, page or continuation."""
     (tmp_path / "files/model").mkdir(parents=True)
-    (tmp_path / "files/data").mkdir()
     (tmp_path / "files/model/bigrams.yaml").write_text("_target_: own_models.Bigrams\n")
-    (tmp_path / "files/data/letters.yaml").write_text("_target_: own_models.Letters\nseed: ${seed}\n")
-    typed = ["--config-dir=files", "model=bigrams", "data=letters", "logger=[]", "hydra.run.dir=run"]
+    typed = ["--config-dir=files", "model=bigrams", "data.corpus=sample", "logger=[]", "hydra.run.dir=run"]
     typed += ["optimized_metric=score"]
     for epochs in (3, 5):  # the second time it is resumed
         done = call_program("train.py", *typed, f"trainer.max_epochs={epochs}")
@@ -304,20 +293,21 @@ def test_own_lightning_module_and_data(tmp_path: Path, own: Path) -> None:
         assert (summary["status"], summary["metrics"]["epoch"]) == ("completed", epochs)
         assert summary["metrics"]["score"] == pytest.approx(last["score"]) and "score" in done.stdout
         assert "clipped_steps" not in summary["metrics"]  # it has no norms
-    done = call_program("generate.py", "run=run")
-    assert done.returncode == 1 and "vocabulary" in done.stderr
+        assert not any((tmp_path / "run" / name).exists() for name in ("page.html", "sample.txt", "model.safetensors"))
+    for name in ("evaluate.py", "generate.py"):
+        done = call_program(name, "run=run")
+        assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
     done = call_program("train.py", *typed, "probes=[stream]", "hydra.run.dir=probed")
     assert done.returncode == 1 and done.stderr.startswith("error: probes=[stream]: ")
 
 
 def test_an_own_metric_that_ends_as_nan(tmp_path: Path, own: Path) -> None:
     """The run has diverged: a search counts it as inf and continues."""
-    model, data = ("~model", "+model._target_=own_models.Lost"), ("~data", "+data={_target_:own_models.Letters,seed:0}")
-    typed = (*model, *data, "optimized_metric=score", "trainer.max_epochs=2", "logger=csv")
+    typed = (*SHORT, "~model", "+model._target_=own_models.Lost", "optimized_metric=score")
     done = call_program("train.py", *typed, "hydra.run.dir=run")
     summary = read_summary(tmp_path / "run")
     assert (done.returncode, summary["status"]) == (1, "diverged") and "error: diverged: score" in done.stderr
-    assert objective(summary) == math.inf and summary["metrics"]["best_score"] == 1
+    assert summary["metrics"]["best_score"] == 1
 
 
 def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None:
@@ -329,7 +319,7 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
     removed = ["~tags", "~trainer.max_epochs", "~trainer.gradient_clip_val", "~trainer.devices", "trainer.max_steps=6"]
     assert_succeeded(call_program("train.py", *typed, "trainer.accelerator=cpu", *removed))
     assert_succeeded(call_program("evaluate.py", "run=run"))
-    assert run_page("run=run").read_bytes() == Path("run/page.html").read_bytes()
+    assert page_of(Path("run")).read_bytes() == Path("run/page.html").read_bytes()
     run = load_run("run")
     assert (run.settings["data"]["num_steps"], run.data.num_steps, run.data.splits["train"].starts) == (
         16,
@@ -365,11 +355,19 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
         *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
         ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
         ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
+        ("exercise=clipping recipe=novel", "recipe=novel"), ("+modle.hiddens=64", "modle.hiddens=64"),
+        ("exercise=clipping,relu", "exercise"), ("exercise=cells model=rnn", "model=regularized"),
+        ("exercise=clipping callbacks=default", "callbacks.early_stopping"),
+        ("model=scratch +model.optimizer=sgd", "optimizer"),
+        ("init_from=''", "init_from"), ("optimized_metric=epoch", "optimized_metric=epoch"),
+        ("callbacks=early_stopping +callbacks.early_stopping.min_delta=-inf", "min_delta=-inf"),
+        ("trainer.enable_model_summary={_target_:os.getcwd}", "enable_model_summary"),
+        ("trainer.overfit_batches=1e300", "overfit_batches=1e"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:
     flags = ["-m"] if "exercise=" in typed else []
-    done = call_program("train.py", *flags, "data=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
+    done = call_program("train.py", *flags, "data.corpus=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert re.search(says, done.stderr), done.stderr
 
@@ -377,7 +375,7 @@ def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        *((f"{overlay}", overlay.partition("=")[0]) for overlay in ("recipe=novel", "debug=overfit", "scale=smoke")),
+        ("recipe=novel", "data.num_"), ("debug=overfit", "data.batch_size=32"),
         ("-m exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
         ("model.hiddens=9", "model.hiddens=9"), ("model=scratch", "model"), ("seed=2", "seed=2"),
         ("init_from=other", "init_from"), ("trainer.barebones=true", "barebones"),
@@ -470,3 +468,34 @@ def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:
         path.write_text(json.dumps(content | {"settings": settings | change}))
         done = call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3")
         assert done.returncode == 1 and done.stderr.startswith("error: ") and not (tmp_path / "executed").exists()
+
+
+def test_names_that_a_plus_adds_are_rejected() -> None:
+    """In programs that pass nothing on, also those of a known group."""
+    for name, typed in (("generate.py", "+num_pred=5"), ("evaluate.py", "+data.corpu=x")):
+        done = call_program(name, "run=run", typed)
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {typed[1:]}: "), done.stderr
+    done = call_program("generate.py", "run=run", "prefix={a:1}")
+    assert done.returncode == 1 and done.stderr.startswith("error: prefix=")
+
+
+def test_help_names_files_of_conf() -> None:
+    """`--help` lists the groups that a user chooses from."""
+    text = OmegaConf.load(REPOSITORY / "conf/train.yaml").hydra["help"].template
+    groups = dict(re.findall(r"^  (\w+) +(\w+(?:, \w+)+)$", text, re.MULTILINE))
+    assert groups.keys() >= {"model", "data", "trainer", "logger", "callbacks", "recipe"}
+    for group, names in groups.items():
+        files = {path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml")}
+        assert files - {"default"} == {*names.split(", ")} - {"default"}, group
+
+
+def test_the_last_step_is_validated(tmp_path: Path) -> None:
+    """Whatever the interval of validations."""
+    for typed in (
+        "trainer.max_steps=5 trainer.val_check_interval=2",
+        "trainer.max_epochs=2 trainer.val_check_interval=2",
+    ):
+        assert_succeeded(call_program("train.py", *TINY, "trainer=cpu", *typed.split(), "hydra.run.dir=run"))
+        last = table(tmp_path / "run/metrics.csv")[-1]
+        assert last["val/perplexity"] and last["test/perplexity"]
+        shutil.rmtree("run")

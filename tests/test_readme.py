@@ -16,9 +16,9 @@ import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
 from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import table
 from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
+from timemachine.page import EXPERIMENTS
 
-FOLDERS = (".", "conf", "src/timemachine", "sweeps", "tests")
-FILES = [file for folder in FOLDERS for file in sorted((REPOSITORY / folder).glob("*.md"))]
+FILES = [file for folder in (".", "docs") for file in sorted((REPOSITORY / folder).glob("*.md"))]
 PAGES = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
 COMMANDS = [
     line.partition("  #")[0].strip()
@@ -41,6 +41,20 @@ def test_links_and_pictures(page: str) -> None:
             headings = re.findall(r"^#+ (.+)$", found.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
             assert anchor in anchors, f"{page} links to {path}#{anchor}"
+
+
+def test_lecture_has_the_numbers_of_the_page() -> None:
+    """The table of experiments in docs/teaching.md: names, rates, radii and final perplexities."""
+    _, _, section = PAGES["docs/teaching.md"].partition("## A lecture without installation")
+    rows = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")]
+    assert [name for name, *_ in rows[1:]] == [experiment["name"] for experiment in EXPERIMENTS]
+    for experiment, (_, question, seen) in zip(EXPERIMENTS, rows[1:], strict=True):
+        expected = ["diverged" if value is None else f"{value:.2f}" for value in experiment["python"]]
+        assert re.findall(r"diverged|\d+\.\d\d", seen) == expected
+        network = {"lr": 1, "gradient_clip_val": 1} | experiment["networks"][-1]
+        for word, name in (("rate", "lr"), ("radius", "gradient_clip_val")):
+            for value in re.findall(rf"{word} of (\d[\d.]*)", question + seen):
+                assert float(value) == network[name]
 
 
 def first_job(overrides: list[str]) -> list[str]:
@@ -110,10 +124,10 @@ def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
     (_, own) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
     command = own.partition("# my_models.py: ")[2].partition("\n")[0]
     (tmp_path / "my_models.py").write_text(own)
-    small = ["data=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
+    small = ["data.corpus=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
     assert_succeeded(program(*shlex.split(command)[1:], *small, PYTHONPATH=str(tmp_path)))
 
 
 @pytest.mark.slow
 def test_ngrams_example(novels: Path, program: Program) -> None:
-    assert "3-gram: validation 7.85, rest 9.42" in program("-c", example("sweeps/README.md")).stdout
+    assert "3-gram: validation 7.85, rest 9.42" in program("-c", example("docs/exercises.md")).stdout

@@ -72,7 +72,7 @@ def test_nothing_loads_from_elsewhere(pages: dict[Path, Links]) -> None:
 
 
 def test_all_settings_and_classes_are_listed(pages: dict[Path, Links]) -> None:
-    settings = (SITE / "conf/README.html").read_text(encoding="utf-8")
+    settings = (SITE / "docs/settings.html").read_text(encoding="utf-8")
     names = {f"{group}.{name}" for group, names in (("model", MODEL), ("data", DATA)) for name in names}
     names -= {"model.vocab_size"}  # comes from the data
     assert not {name for name in names if f">{name}<" not in settings}
@@ -80,20 +80,38 @@ def test_all_settings_and_classes_are_listed(pages: dict[Path, Links]) -> None:
     documented = [
         "datamodule.TimeMachine",
         "language_model.RNNLMScratch.predict",
-        "run.load.load_run",
-        "run.tables.Tables",
+        "run.run.load_run",
+        "run.recorder.Recorder",
     ]
     assert api >= {f"timemachine.{name}" for name in documented}
+
+
+def test_no_browser_asks_for_an_icon(pages: dict[Path, Links]) -> None:
+    assert not [path for path, content in pages.items() if "data:," not in content.loaded]
+
+
+def test_search_finds_guides_and_reports(browser: "Browser") -> None:
+    """Neither settings nor code: the guides quote them."""
+    page = browser.new_page()
+    page.goto(f"{(SITE / 'search.html').as_uri()}?q=clipping")
+    page.locator("#search-results li").nth(9).wait_for()
+    found = page.locator("#search-results li > a").evaluate_all("all => all.map(each => each.getAttribute('href'))")
+    assert found[0].startswith("sweeps/reference/") and "docs/settings.html" in found
+    assert not [path for path in found if path.startswith(("conf/", "tests/"))]
+    page.close()
 
 
 @pytest.mark.parametrize("width", [1366, 390])
 def test_browser_requests_files_only(browser: "Browser", width: int) -> None:
     page = browser.new_page(viewport={"width": width, "height": 768})
     requests: list[str] = []
+    errors: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     for name in SAMPLES:
         page.goto((SITE / name).as_uri())
         assert page.evaluate("document.documentElement.scrollWidth") <= width, name
     assert len(requests) > 2 * len(SAMPLES)
     assert {urlsplit(url).scheme for url in requests} <= {"file", "data", "blob"}
+    assert not errors
     page.close()

@@ -1,4 +1,4 @@
-"""The scratch RNN of Dive into Deep Learning, trained on The Time Machine. README.md in this folder is an overview."""
+"""The scratch RNN of Dive into Deep Learning, trained on The Time Machine. docs/code.md is an overview."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -7,16 +7,16 @@ if TYPE_CHECKING:
     from timemachine.datamodule import TimeMachine as TimeMachine
     from timemachine.kernels.language_model import FusedRNNLM as FusedRNNLM
     from timemachine.language_model import RNNLMScratch as RNNLMScratch
-    from timemachine.run.jobs import load_sweep as load_sweep
-    from timemachine.run.load import load_run as load_run
+    from timemachine.run.run import load_run as load_run
+    from timemachine.study.jobs import load_sweep as load_sweep
 
 # Imported on first use: `import timemachine` takes milliseconds, torch and Lightning seconds.
 MODULES = {
     "TimeMachine": "timemachine.datamodule",
     "RNNLMScratch": "timemachine.language_model",
     "FusedRNNLM": "timemachine.kernels.language_model",
-    "load_run": "timemachine.run.load",
-    "load_sweep": "timemachine.run.jobs",
+    "load_run": "timemachine.run.run",
+    "load_sweep": "timemachine.study.jobs",
 }
 
 

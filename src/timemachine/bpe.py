@@ -17,7 +17,7 @@ from functools import cache
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-PART = 1 << 20  # characters split into words at a time
+PART = 1 << 20  # characters split into words at a time: only a part with a number such as ½ needs the slow pattern
 NONE = -1  # in place of a token: the end of a word, or a token that was merged into the one before
 _CONTROLS = r"\x1c-\x1f"  # matched by Python's \s, but not white space in Unicode or GPT-2's pattern
 _SPACE, _NOT_SPACE = rf"[^\S{_CONTROLS}]", rf"[\S{_CONTROLS}]"

@@ -4,6 +4,7 @@ conf/ has the defaults and a comment for each. `RNNLMScratch`, `TimeMachine`, ev
 arguments with the tables below. `TRAINER` has the numbers that Lightning's Trainer does not check itself.
 """
 
+import math
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -101,7 +102,7 @@ REGULARIZED: dict[str, Valid] = {
     "input_dropout": FRACTION,
     "output_dropout": FRACTION,
 }
-TAUGHT: dict[str, Valid] = {"teacher": Number(0, 100)}
+BATCHES = Number(0, MAX_COUNT)  # a number of batches, or a share of them
 # Without a check, some of these would train something else.
 TRAINER: dict[str, Valid] = {
     "max_epochs": Number(-1, MAX_COUNT, whole=True),
@@ -115,6 +116,8 @@ TRAINER: dict[str, Valid] = {
     "log_every_n_steps": COUNT,
     "val_check_interval": POSITIVE,
     "gradient_clip_val": NOT_NEGATIVE,
+    "overfit_batches": BATCHES,
+    **{f"limit_{split}_batches": BATCHES for split in ("train", "val", "test")},
 }
 EVALUATE: dict[str, Valid] = {"baselines": bool}
 
@@ -198,3 +201,10 @@ def format_value(value: object) -> str:
     if isinstance(value, list):
         return f"[{','.join(map(format_value, value))}]"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def short(perplexity: float, decimals: int = 3) -> str:
+    """Return the perplexity with `decimals`, a million or more in scientific notation, NaN as a dash."""
+    if math.isnan(perplexity):
+        return "–"
+    return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"

@@ -60,43 +60,23 @@ def find_corpus(name: str | list[str], search_dirs: Sequence[str | Path], tokens
             text, title = recall_text(delay), f"the recall corpus with a delay of {delay}"
             return Corpus(name, title, name, (), text, hashlib.sha256(text.encode()).hexdigest(), tokens=tokens)
     corpus = _located(name, search_dirs)
-    characters, sha256, left_out, replaced = bytearray(), hashlib.sha256(), 0, Counter[str]()
-    path = corpus.paths[0]
     try:
-        for number, path in enumerate(corpus.paths):
-            if number:  # between files, so that other files with the same bytes are another text
-                sha256.update(b"\0")
-            removed, of_file = _append_file(path, tokens, characters, sha256)
-            left_out, replaced = left_out + removed, replaced + of_file
+        files = [path.read_bytes() for path in corpus.paths]
     except OSError as error:
-        where = error.filename or path
-        raise SettingError(f"data.corpus={where}: cannot be read ({error.strerror}); use the path of a text") from error
-    return replace(
-        corpus, characters=characters.decode(), sha256=sha256.hexdigest(), left_out=left_out, tokens=tokens,
-        replaced=replaced,
-    )  # fmt: skip
+        reason = f"cannot be read ({error.strerror}); use the path of a text"
+        raise SettingError(f"data.corpus={error.filename or name}: {reason}") from error
+    characters, left_out, replaced = normalisation.read(zip(corpus.paths, files, strict=True), tokens)
+    # NUL between files, so that other files with the same bytes are another text.
+    sha256 = hashlib.sha256(b"\0".join(files)).hexdigest()
+    return replace(corpus, characters=characters, sha256=sha256, left_out=left_out, tokens=tokens, replaced=replaced)
 
 
 def corpus_of(text: str, tokens: Tokens = Tokens.letters) -> Corpus:
     """Return a string as a corpus. Raises SettingError if nothing is left after its normalisation."""
-    content, characters = text.encode(), bytearray()
-    pieces = [normalisation.with_line_feeds(content)]
-    _, replaced = normalisation.append_normalised(characters, Path("text"), pieces, tokens)
-    return Corpus(
-        "text", "a text", "text", (), characters.decode(), hashlib.sha256(content).hexdigest(), 0, tokens, replaced
-    )
-
-
-def _append_file(
-    path: Path, tokens: Tokens, characters: bytearray, sha256: "hashlib._Hash"
-) -> tuple[int, Counter[str]]:
-    """Append a file's normalised text in UTF-8, and hash the file; return the bytes left out and `count_replaced`."""
-    text = path.read_bytes()
-    sha256.update(text)
-    text = normalisation.with_line_feeds(text)
-    pieces = normalisation.without_gutenberg(text)
-    size, replaced = normalisation.append_normalised(characters, path, pieces, tokens)
-    return len(text) - size, replaced
+    content = text.encode()
+    characters, left_out, replaced = normalisation.read([(Path("text"), content)], tokens)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return Corpus("text", "a text", "text", (), characters, sha256, left_out, tokens, replaced)
 
 
 def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus:

@@ -169,6 +169,12 @@ class TimeMachine(LightningDataModule):
             return self.tokens_N.device, 0, 1
         return self.trainer.strategy.root_device, self.trainer.global_rank, self.trainer.world_size
 
+    def num_bytes(self, Y_BT: Tensor) -> Tensor | int:
+        """Return the number of bytes in UTF-8 of targets (B, T)."""
+        if (bytes_V := self.vocab.bytes_V).max() == 1:  # of letters, for example
+            return Y_BT.numel()
+        return bytes_V.to(Y_BT.device)[Y_BT].sum()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the state for a checkpoint: the vocabulary, the text's hash, and the next epoch's order."""
         vocab, order = self.vocab, self.generator.get_state()
@@ -216,8 +222,7 @@ class WindowLoader:
         num_windows = len(self.windows_NT)
         order_N = None
         if self.generator is not None:
-            dtype = torch.int32 if num_windows <= torch.iinfo(torch.int32).max else torch.int64
-            order_N = torch.randperm(num_windows, generator=self.generator, dtype=dtype)
+            order_N = torch.randperm(num_windows, generator=self.generator, dtype=torch.int32)
         for start in range(0, num_windows, self.batch_size):
             share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
             if order_N is not None:

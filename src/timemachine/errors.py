@@ -11,6 +11,10 @@ class SettingError(UserError):
     """An invalid value of a setting; the message names the setting and, if possible, a valid value."""
 
 
+class OtherRun(SettingError):
+    """The run's folder has a run with other settings, or one that another process is training."""
+
+
 class Diverged(UserError):
     """A loss, gradient or weight, named by `what`, is not finite."""
 

@@ -14,7 +14,7 @@ from torch.optim import SGD, Optimizer
 from timemachine.cells import build_cell, input_weights
 from timemachine.clipping import clip_gradients, gradient_norm
 from timemachine.config import check_model_arguments, require
-from timemachine.datamodule import Batch, targets_per_process
+from timemachine.datamodule import Batch, TimeMachine, targets_per_process
 from timemachine.errors import Diverged
 from timemachine.perplexity import Perplexity, in_evaluation_mode
 from timemachine.vocab import Vocab
@@ -148,7 +148,9 @@ class RNNLMScratch(LightningModule):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         by_value = gradient_clip_algorithm == "value"
         self.grad_norm = clip_gradients(parameters, None if by_value else gradient_clip_val)
-        self.grad_norm_clipped = self.grad_norm.clamp(max=gradient_clip_val or torch.inf)  # no hook follows clipping
+        self.grad_norm_clipped = self.grad_norm.clamp(
+            max=float(gradient_clip_val or torch.inf)
+        )  # no hook follows clipping
         if by_value:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
             self.grad_norm_clipped = gradient_norm(parameters)
@@ -168,7 +170,7 @@ class RNNLMScratch(LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the validation perplexity."""
-        self.val_perplexity.update(self.mean_nll(batch)[1])
+        self.val_perplexity.update(self.mean_nll(batch)[1], self._num_bytes(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Log the validation perplexity. Raise Diverged if the loss or a weight is not finite."""
@@ -176,11 +178,26 @@ class RNNLMScratch(LightningModule):
         if not self.trainer.strategy.reduce(self.val_perplexity.nll.clone(), reduce_op="sum").isfinite():  # in place
             raise Diverged("the validation loss", f"at step {self.global_step}")
         self.log("val/perplexity", self.val_perplexity, prog_bar=True)
+        self._log_bits_per_byte("val", self.val_perplexity)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the test perplexity, which Lightning logs at the end."""
-        self.test_perplexity.update(self.mean_nll(batch)[1])
+        self.test_perplexity.update(self.mean_nll(batch)[1], self._num_bytes(batch))
         self.log("test/perplexity", self.test_perplexity)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the bits per byte of the test."""
+        self._log_bits_per_byte("test", self.test_perplexity)
+
+    def _num_bytes(self, batch: Batch) -> Tensor | int:
+        """Return the number of UTF-8 bytes of a batch's targets, 0 if the data are of another class."""
+        data = getattr(self.trainer, "datamodule", None)
+        return data.num_bytes(batch[1]) if isinstance(data, TimeMachine) else 0
+
+    def _log_bits_per_byte(self, split: str, perplexity: Perplexity) -> None:
+        """Log bits per byte, unless a subclass scores tokens without counting their bytes."""
+        if (bits := perplexity.bits_per_byte()).isfinite():
+            self.log(f"{split}/bits_per_byte", bits, sync_dist=True)
 
     def predict_step(self, batch: Batch | Tensor, batch_idx: int) -> Tensor:
         """Return logits (B, T, V) for the inputs of a batch, or for indices (B, T)."""

@@ -4,7 +4,7 @@ Imports torch only for tensors: generate.py needs none, and the import takes ove
 """
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = "<unk>"
 MAX_VOCABULARY = 65_536  # with these, the logits of 8 time steps of the book's batch take 2 GB
-AT_ONCE = 1 << 20  # characters encoded at a time
 DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_VOCABULARY)  # indices, maximum number of symbols
 
 
@@ -53,10 +52,7 @@ class Vocab:
         """
         if kind is Tokens.bpe:
             return cls(bpe.learn(text, vocab_size), kind)
-        count_C = np.zeros(sys.maxunicode + 1, np.int64)  # of each code point
-        for code_N in _codes(text):
-            counts = np.bincount(code_N)
-            count_C[: len(counts)] += counts
+        count_C = np.bincount(_codes(text), minlength=sys.maxunicode + 1)  # of each code point
         kept = np.flatnonzero(count_C >= min_count).tolist()
         if text and not 0 < len(kept) < MAX_VOCABULARY:
             rule = f"keeps {len(kept):,} distinct characters, but a model supports 1 to {MAX_VOCABULARY - 1:,}"
@@ -107,10 +103,7 @@ class Vocab:
         """Return the indices of a normalised text as an array (N,), of the type of `encode`."""
         if self._bpe:
             return np.fromiter(chain.from_iterable(self._bpe.encode(text)), self._dtype)
-        index_N, start, last = np.empty(len(text), self._dtype), 0, len(self._index_of_code) - 1
-        for code_N in _codes(text):
-            index_N[start : start + len(code_N)] = self._index_of_code[code_N.clip(max=last)]
-            start += len(code_N)
+        index_N: NDArray[Any] = self._index_of_code[_codes(text).clip(max=len(self._index_of_code) - 1)]
         return index_N
 
     def decode(self, indices: Iterable[int]) -> str:
@@ -119,7 +112,6 @@ class Vocab:
         return bpe.readable(tokens) if self._bpe else "".join(tokens)
 
 
-def _codes(text: str) -> Iterator[NDArray[np.uint32]]:
-    """Yield the code points of a text, in parts."""
-    for start in range(0, len(text), AT_ONCE):
-        yield np.frombuffer(text[start : start + AT_ONCE].encode("utf-32-le", "surrogatepass"), np.uint32)
+def _codes(text: str) -> NDArray[np.uint32]:
+    """Return the code points of a text (N,)."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)

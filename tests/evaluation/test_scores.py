@@ -11,7 +11,7 @@ from torch import Tensor
 from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.evaluation import scores
-from timemachine.evaluation.scores import evaluate, score, stream_score, window_score
+from timemachine.evaluation.scores import evaluate, score, stream_nll, window_score
 from timemachine.language_model import RNNLMScratch
 from timemachine.vocab import Vocab
 
@@ -85,7 +85,7 @@ def test_stream_score(
 ) -> None:
     monkeypatch.setattr(scores, "CHUNK", chunk)
     monkeypatch.setattr(scores, "STREAMS", 4)
-    found = stream_score(any_cell, encoded, targets)
+    found = score(stream_nll(any_cell, encoded, targets))
     assert found.perplexity == pytest.approx(stream_perplexity(any_cell, encoded.tolist(), targets), rel=1e-9)
     assert found.num_targets == len(targets)
 

@@ -11,9 +11,10 @@ from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
-from timemachine.evaluation.scores import stream_score
-from timemachine.exercises import books, other_authors, war_of_the_worlds
+from timemachine.evaluation.scores import score, stream_nll
+from timemachine.exercises import other_authors, war_of_the_worlds
 from timemachine.language_model import RNNLMScratch
+from timemachine.study import books
 from timemachine.texts import CATALOGUE
 
 
@@ -38,7 +39,7 @@ def test_books_begin_at_start(sample: Corpus, monkeypatch: pytest.MonkeyPatch, s
         scores = measured["books"][corpus.name]
         train_N, text_N = (data.vocab.encode(characters).numpy().astype(int) for characters in (train, text))
         nll_N = kneser_ney(train_N, text_N, targets, measured["order"], len(data.vocab))
-        one_stream = stream_score(model, data.vocab.encode(text), targets)
+        one_stream = score(stream_nll(model, data.vocab.encode(text), targets))
         assert scores["stream"]["bits"] == pytest.approx(one_stream.bits, rel=1e-5)
         assert scores["kneser_ney"]["bits"] == pytest.approx(nll_N.mean() / math.log(2))
         assert scores["stream"]["num_targets"] == len(targets)

@@ -11,8 +11,8 @@ from pandas import DataFrame
 from tests.support.runs import fit
 from timemachine.datamodule import TimeMachine
 from timemachine.exercises import cells, cells_starts
-from timemachine.exercises.comparison import at_best
 from timemachine.kernels.language_model import FusedRNNLM
+from timemachine.study.comparison import at_best
 
 MODELS = {("rnn", 12): 800, ("gru", 6): 790, ("lstm", 5): 920, ("rnn", 48): 5000}  # parameters
 # Way -> factor, scale, and how much lower the losses of the RNN and of the gated cells are.

@@ -1,18 +1,21 @@
-"""The probe of exercise how_low and its report."""
+"""The probe of exercise how_low."""
 
-import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
+import timemachine.run.program  # noqa: F401  resolvers of conf/
+from timemachine.config import REPOSITORY
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
-from timemachine.evaluation.baselines import MIXTURE, Baselines
-from timemachine.evaluation.scores import stream_nll, stream_score
+from timemachine.evaluation.ngrams import kneser_ney
+from timemachine.evaluation.scores import score, stream_nll
 from timemachine.exercises import how_low
-from timemachine.exercises.comparison import student_t
 from timemachine.language_model import RNNLMScratch
 
 
@@ -22,17 +25,23 @@ def test_probe_reads_targets_once(sample: Corpus) -> None:
     torch.manual_seed(0)
     model = RNNLMScratch(len(data.vocab), hiddens=4, sigma=0.5)
     scores = how_low.measure(model, data)
-    train = data.splits["train"].targets
-    assert scores["train"] == {"model": stream_score(model, data.tokens_N, train).perplexity}
-    baselines = Baselines(data.vocab, short.characters[: train.stop])
+    train, text = data.splits["train"].targets, data.tokens_N.numpy().astype(np.int64)
+    assert scores["train"] == {"model": score(stream_nll(model, data.tokens_N, train)).perplexity}
     for part in ("val", "test"):
         targets = data.splits[part].targets
-        nll_N, mixture_N = stream_nll(model, data.tokens_N, targets), baselines.nll(short.characters, targets)[MIXTURE]
-        assert scores[part]["model"] == pytest.approx(nll_N.mean().exp().item())
-        assert scores[part]["mixture"] == pytest.approx(mixture_N.mean().exp().item())
-        difference_N = (nll_N - mixture_N).numpy()
-        assert scores[part]["difference"] == pytest.approx(difference_N.mean())
-        starts = np.arange(0, len(targets), 100)
-        residual_K, count = np.add.reduceat(difference_N - difference_N.mean(), starts), len(starts)
-        error = math.sqrt(residual_K.var(ddof=1) * count) / len(targets)
-        assert scores[part]["half_width"] == pytest.approx(student_t(0.05, count - 1) * error)
+        nll_N = stream_nll(model, data.tokens_N, targets)
+        best = min(kneser_ney(text[: train.stop], text, targets, order, len(data.vocab)).mean() for order in range(8))
+        assert scores[part] == pytest.approx({"model": nll_N.mean().exp().item(), "kneser_ney": np.exp(best)})
+
+
+def test_last_step_is_the_recipe() -> None:
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        exercise = compose("train", ["exercise=how_low"], return_hydra_config=True)
+        (steps,) = OverridesParser.create().parse_overrides([f"network={exercise.hydra.sweeper.params.network}"])
+        *_, last = steps.sweep_string_iterator()
+        step, recipe = compose("train", ["exercise=how_low", f"network={last}"]), compose("train", ["recipe=novel"])
+        for group in ("model", "data"):
+            assert OmegaConf.to_container(step[group], resolve=True) == OmegaConf.to_container(
+                recipe[group], resolve=True
+            )
+        assert step.trainer.max_epochs == recipe.trainer.max_epochs

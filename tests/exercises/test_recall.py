@@ -14,9 +14,9 @@ from tests.support.runs import fit
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.exercises import recall
-from timemachine.exercises.probes import load_probes
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.language_model import RegularizedRNNLM
+from timemachine.study.probes import load_probes
 
 
 class Remembering(RNNLMScratch):

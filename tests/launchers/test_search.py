@@ -10,7 +10,13 @@ from tests.support.runs import table
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
 
-SMALL = ["data=sample", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1", "trainer.limit_test_batches=0"]
+SMALL = [
+    "data.corpus=sample",
+    "data.num_train=64",
+    "data.num_val=64",
+    "trainer.max_epochs=1",
+    "trainer.limit_test_batches=0",
+]
 SMALL += ["logger=csv", "hydra.sweeper.n_jobs=1"]
 
 

@@ -1,4 +1,4 @@
-"""Sweeps and several nodes on Slurm: tests/slurm/start runs a cluster of two nodes on this machine."""
+"""Sweeps and several nodes on Slurm: tools/slurm/start runs a cluster of two nodes on this machine."""
 
 import os
 import shutil
@@ -14,22 +14,22 @@ from tests.support.processes import wait_until
 from tests.support.programs import DEADLINE, Program, assert_succeeded
 from tests.support.runs import epochs, rows, summary
 from timemachine.config import REPOSITORY
-from timemachine.run.record import is_running
+from timemachine.run.run import is_running
 
 pytestmark = pytest.mark.slurm
 
-SHORT = ("data=sample", "logger=csv", "trainer=cpu")
+SHORT = ("data.corpus=sample", "logger=csv", "trainer=cpu")
 SWEEP = ("-m", "hydra/launcher=submitit_slurm", "hydra.sweep.dir=sweep", *SHORT)
 
 
 @pytest.fixture(scope="module")
 def cluster() -> str:
-    """Return the path to slurm.conf. The cluster keeps running until tests/slurm/stop."""
+    """Return the path to slurm.conf. The cluster keeps running until tools/slurm/stop."""
     if not (hasattr(os, "geteuid") and os.geteuid() == 0):
         pytest.skip("a Slurm cluster for tests needs root")
     if shutil.which("slurmctld") is None and shutil.which("apt-get") is None:
         pytest.skip("there is no Slurm, nor apt-get to install it")
-    done = subprocess.run([REPOSITORY / "tests/slurm/start"], capture_output=True, text=True, timeout=DEADLINE)
+    done = subprocess.run([REPOSITORY / "tools/slurm/start"], capture_output=True, text=True, timeout=DEADLINE)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -62,8 +62,8 @@ def array(sweep: Path) -> str:
 
 def test_two_nodes(program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two nodes share a folder that is not typed, and give the same numbers as one process."""
-    settings = ("data=sample", "logger=csv", "trainer.max_epochs=3")
-    nodes = ("trainer=ddp_nodes", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
+    settings = ("data.corpus=sample", "logger=csv", "trainer.max_epochs=3")
+    nodes = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1", "trainer.num_nodes=2")
     command = f"srun {sys.executable} {REPOSITORY}/train.py {' '.join(nodes + settings)}"
     monkeypatch.chdir(tmp_path)
     slurm("sbatch", "--wait", "--nodes=2", "--ntasks-per-node=1", "--output=log", f"--wrap={command}")

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from timemachine import bpe
@@ -130,12 +129,19 @@ def powered(P_V: Tensor, vocab: Vocab, alpha: float) -> Tensor:
 
 
 def gradients(model: RNNLMScratch, X_T: Tensor) -> Tensor:
-    """Return the norm of the gradient of the last character's loss with respect to each earlier state: (T - 1)."""
+    """Return the norm of the gradient of the last character's log odds, in bits, at each earlier state: (T - 1)."""
     states = states_of(model, X_T[:-1])
     if not states:
         return torch.zeros(0)
-    loss = F.cross_entropy(model.output_layer(outputs_of(model, states[-1])[None])[0], X_T[-1:])
-    return torch.stack([grad.norm() for grad in torch.autograd.grad(loss, states)])
+    log_odds = log_odds_of(model, states[-1], X_T[-1])
+    return torch.stack([grad.norm() for grad in torch.autograd.grad(log_odds, states)])
+
+
+def log_odds_of(model: RNNLMScratch, state_1S: Tensor, character: Tensor) -> Tensor:
+    """Return log2(p / (1 - p)) of a character's probability p after a state."""
+    logits_V = model.output_layer(outputs_of(model, state_1S)[None])[0, 0]
+    others_V = logits_V[torch.arange(len(logits_V)) != character]
+    return (logits_V[character] - others_V.logsumexp(0)) / math.log(2)
 
 
 def as_read(vocab: Vocab, text: str | Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def main() -> None:
         page.locator(HIDDEN).evaluate_all("all => all.forEach(element => (element.style.display = 'none'))")
         for updates in UPDATES:
             page.evaluate("train", updates)
-            page.wait_for_function("() => training.latest && !training.on", timeout=120_000)
+            page.wait_for_function("() => training.learners[0].latest && !training.on", timeout=120_000)
             page.evaluate("() => ((chosen.network = 1), showTrained(), drawReaders())")  # the GRU
             page.evaluate("updates => ((training.until = updates), drawTraining())", UPDATES[-1])
             settle(page)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 PAPER, PLUS, MINUS = torch.tensor([255, 255, 255]), torch.tensor([118, 42, 131]), torch.tensor([27, 120, 55])
-HEAT = """() => {
-    const { width, height } = canvas, pen = Object.assign(create("canvas"), { width, height }).getContext("2d");
+HEAT = """place => {
+    const { canvas, heatStart, reading } = views[place], { width, height } = canvas;
+    const pen = Object.assign(create("canvas"), { width, height }).getContext("2d");
     pen.drawImage(canvas, 0, 0);
     const pixels = pen.getImageData(0, 0, width, height).data;
     return Array.from({ length: Math.min(width, reading.known - heatStart) }, (_, column) => [
@@ -35,7 +36,7 @@ BARS = """rows => rows.map(row => [
     row.querySelector("b").textContent, row.querySelector("small").textContent,
     ...[...row.querySelectorAll("i")].map(bar => parseFloat(bar.style.width)),
 ])"""
-NUM_BARS = 8
+NUM_BARS, NUM_SEVERAL = 8, 5  # of one network, of each of several
 SIGNS = {" ": "␣", "\n": "↵", "\t": "⇥"}
 Bar = tuple[str, str, float, float]  # token, probability in words, two lengths in percent
 
@@ -51,6 +52,7 @@ class Shown:
     t: int
     alpha: float = 2.0
     blank: bool = False  # nothing is drawn after t, as in Play
+    place: int = 0  # of its view, the number of the network
 
     @cached_property
     def read(self) -> Read:
@@ -72,7 +74,14 @@ class Shown:
         return float(states.abs().max()) if is_relu else 1.0
 
     def says(self, element: str) -> str:
-        return self.page.text_content(element) or ""
+        """Return the text of an element of the view."""
+        return self.page.locator(f".view.network-{self.place} {element}").text_content() or ""
+
+    def of_letters(self, name: str) -> list[str]:
+        """Return a value that each letter of the strip has in its `dataset`."""
+        spans = f"(name) => [...views[{self.place}].strip.children].map(span => span.dataset[name])"
+        values: list[str] = self.page.evaluate(spans, name)
+        return values
 
 
 def compare(*arguments: Any, **options: Any) -> None:
@@ -92,17 +101,18 @@ def compare_text(shown: Shown) -> None:
     total = [f"{bits:.3f}", f"{2**bits:.2f}", str(count)]
     if shown.vocab.kind is Tokens.bpe:
         total.append(f"{bits * count / int(shown.vocab.bytes_V[it.characters[1:]].sum()):.3f}")
-    assert numbers(shown.says("#total")) == total
-    assert shown.page.get_attribute("#strip", "aria-valuetext") == shown.says("#inspected")
+    assert numbers(shown.says(".total")) == total, (shown.says(".total"), total)
+    strip = shown.page.locator(f".view.network-{shown.place} .strip")
+    assert strip.get_attribute("aria-valuetext") == shown.says(".inspected")
     if t:
         P, character = it.before[t], int(it.characters[t])
         rank = int(P.gt(P[character]).sum()) + 1
-        said = shown.says("#inspected").rpartition("”")[2]
+        said = shown.says(".inspected").rpartition("”")[2]
         probability = percent(float(P[character])).removesuffix("%").removeprefix("< ")
         assert numbers(said) == [f"{it.bits[t]:.2f}", probability, str(rank), str(len(shown.vocab))]
         assert ("<unk>" in said) is (shown.tokens[t] not in shown.vocab.token_to_idx)
         compare_gradient(shown)
-    backgrounds = shown.page.evaluate("[...strip.children].map(span => span.dataset.background)")
+    backgrounds = shown.of_letters("background")
     end = t + 1 if shown.blank else len(shown.tokens)
     assert set(backgrounds[end:]) <= {"none"}
     for place in range(end):
@@ -111,20 +121,24 @@ def compare_text(shown: Shown) -> None:
 
 
 def compare_gradient(shown: Shown) -> None:
-    """Compare the gradient of the selected character's loss with respect to each earlier state."""
+    """Compare the bars below the letters with the gradient of the selected character's log odds.
+
+    All views have the same scale, 1, 2 or 5 times a power of ten, which the page says.
+    """
     norms = gradients(shown.model, shown.read.characters[: shown.t + 1])
-    found = shown.page.evaluate("[...strip.children].map(span => Number(span.dataset.gradient))")
-    assert found[: shown.t] == pytest.approx((norms / norms.max()).tolist())
+    (scale,) = re.findall(r"at most (\S+) bits", shown.page.text_content("#gradient-said") or "")
+    found = [float(share) for share in shown.of_letters("gradient")]
+    assert found[: shown.t] == pytest.approx((norms / float(scale)).tolist(), abs=1e-9)
     assert not any(found[shown.t :])
+    assert scale.strip("0.")[0] in "125" and max(found) <= 1
 
 
 def compare_heat_map(shown: Shown) -> None:
     """Compare the colour of each unit after each character."""
-    columns = shown.page.evaluate(HEAT)
+    columns = shown.page.evaluate(HEAT, shown.place)
     states = shown.hiddens[columns[0][0] : columns[-1][0] + 1]
     most = shown.scale(states[: shown.t + 1 - columns[0][0]] if shown.blank else states)
-    legend = {float(number) for number in shown.page.locator(".most").all_text_contents()}
-    assert legend == {float(f"{most:.2g}")}  # small ReLUs: 0.0000067 in JavaScript, 6.7e-06 in Python
+    assert float(shown.says(".most")) == float(f"{most:.2g}")  # small ReLUs: 0.0000067 in JavaScript, 6.7e-06 in Python
     for state, (place, *column) in zip(states, columns, strict=True):
         if shown.blank and place > shown.t:
             assert not any(map(any, column))
@@ -139,13 +153,14 @@ def compare_next(shown: Shown) -> None:
     it, t, vocab = shown.read, shown.t, shown.vocab
     follows = int(it.characters[t + 1]) if t < len(shown.tokens) - 1 else None
     written = powered(it.after[t], vocab, shown.alpha)
-    compare_bars(shown.page, bars(vocab, it.after[t], follows, written))
+    number = NUM_BARS if shown.page.locator(".view:not([hidden])").count() == 1 else NUM_SEVERAL
+    compare_bars(shown, bars(vocab, it.after[t], follows, written, number))
 
 
-def bars(vocab: Vocab, P: Tensor, follows: int | None, written: Tensor) -> list[Bar]:
+def bars(vocab: Vocab, P: Tensor, follows: int | None, written: Tensor, number: int) -> list[Bar]:
     """Return bars of the likeliest tokens. A less likely next token of the text, `follows`, is the last."""
     order = P.argsort(descending=True).tolist()
-    shown = order[:NUM_BARS]
+    shown = order[:number]
     if follows is not None and follows not in shown:
         shown[-1] = follows
     longest = max(float(P.max()), float(written.max()))
@@ -157,8 +172,8 @@ def bars(vocab: Vocab, P: Tensor, follows: int | None, written: Tensor) -> list[
     return rows
 
 
-def compare_bars(page: "Page", expected: list[Bar]) -> None:
-    found = page.eval_on_selector_all("#bars .bar:not([hidden])", BARS)
+def compare_bars(shown: Shown, expected: list[Bar]) -> None:
+    found = shown.page.eval_on_selector_all(f".view.network-{shown.place} .bar:not([hidden])", BARS)
     assert [tuple(row[:2]) for row in found] == [row[:2] for row in expected]
     lengths = [length for row in expected for length in row[2:]]
     assert [length for row in found for length in row[2:]] == pytest.approx(lengths, abs=1e-3)
@@ -167,8 +182,8 @@ def compare_bars(page: "Page", expected: list[Bar]) -> None:
 def settle(page: "Page") -> None:
     """Wait until the page has been drawn: one frame and the two timers after it."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => setTimeout(() => setTimeout(done))))")
-    place = "at() === Number(strip.getAttribute('aria-valuenow')) - 1"
-    page.wait_for_function(f"() => reading.known === reading.indices.length && {place}")
+    place = "at() === Number(views[0].strip.getAttribute('aria-valuenow')) - 1"
+    page.wait_for_function(f"() => views.every((view) => view.reading.isComplete) && {place}")
 
 
 def numbers(text: str) -> list[str]:

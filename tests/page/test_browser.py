@@ -166,7 +166,7 @@ def grey(page: "Page") -> str:
 def selected(page: "Page") -> int:
     """Return the index of the selected character."""
     settle(page)
-    (place,) = page.evaluate("[...strip.children].flatMap((span, t) => span.matches('.at') ? [t] : [])")
+    (place,) = page.evaluate("[...views[0].strip.children].flatMap((span, t) => span.matches('.at') ? [t] : [])")
     return int(place)
 
 
@@ -182,7 +182,7 @@ def test_shown_numbers_are_those_of_torch(name: str, open_page: Open) -> None:
     tokens = tokens_of(vocab, text)
     type_text(page, text)
     compare(page, model, vocab, text, len(tokens) - 1)
-    page.locator("#strip").press("ArrowLeft")
+    page.locator(".strip").first.press("ArrowLeft")
     compare(page, model, vocab, text, len(tokens) - 2)
     page.keyboard.press("Home")
     compare(page, model, vocab, text, 0)
@@ -208,7 +208,7 @@ def test_link_restores_the_state(open_page: Open) -> None:
     page, text = open_page("epochs"), "ä time & a half"
     type_text(page, text)
     page.get_by_label("Saved epochs").press("ArrowLeft")
-    page.locator("#strip").press("Home")
+    page.locator(".strip").first.press("Home")
     page.keyboard.press("ArrowRight")
     page.get_by_label("seed", exact=True).fill("3")
     page.get_by_label("α =").press("ArrowRight")
@@ -251,12 +251,12 @@ def test_parts_of_the_plain_recurrence(open_page: Open) -> None:
 def test_bars_write_their_character(open_page: Open) -> None:
     page, text = open_page("tanh"), "it has a time"
     type_text(page, text)
-    row = page.locator("#bars button:enabled").nth(1)
+    row = page.locator(".view.network-0 .bars button:enabled").nth(1)
     character = LETTERS.idx_to_token[int(row.get_attribute("value") or "")]
     row.press("Enter")
     assert value(page) == text + character
     assert page.evaluate("document.activeElement.matches('.bar')")
-    assert page.locator("#bars button").count() == NUM_BARS
+    assert page.locator(".view.network-0 .bars button").count() == NUM_BARS
 
 
 # Play
@@ -293,10 +293,10 @@ def test_play_reads_token_by_token(name: str, open_page: Open) -> None:
 
 def heat_map_at(page: "Page", t: int) -> tuple[float, float]:
     """Return the window coordinates of the heat map's first row of pixels after the character at t."""
-    page.locator("#heat").scroll_into_view_if_needed()
+    page.locator("canvas").first.scroll_into_view_if_needed()
     x, y = page.evaluate("""t => {
-        const { left, top, width } = canvas.getBoundingClientRect();
-        return [left + ((t - heatStart + 0.5) / columnsOf()) * width, top + 0.1];
+        const [view] = views, { left, top, width } = view.canvas.getBoundingClientRect();
+        return [left + ((t - view.heatStart + 0.5) / columnsOf(view)) * width, top + 0.1];
     }""", t)  # fmt: skip
     return x, y
 
@@ -304,7 +304,7 @@ def heat_map_at(page: "Page", t: int) -> tuple[float, float]:
 def test_tapping_selects_a_character(open_page: Open) -> None:
     page = open_page("tanh", phone=True)
     box(page).fill("the time traveller")
-    page.locator("#strip span").nth(4).tap()
+    page.locator(".view.network-0 .strip span").nth(4).tap()
     assert selected(page) == 4
     page.touchscreen.tap(*heat_map_at(page, 1))
     assert selected(page) == 1
@@ -372,9 +372,11 @@ def test_any_text_can_be_typed(name: str, open_page: Open) -> None:
         assert value(page) == text
         tokens = tokens_of(vocab, text)
         shown = [sign(token) + ("\n" if "\n" in token else "") for token in tokens]
-        assert [it.replace("\u200b", "") for it in page.locator("#strip span").all_text_contents()] == shown
+        assert [
+            it.replace("\u200b", "") for it in page.locator(".view.network-0 .strip span").all_text_contents()
+        ] == shown
         lacking = [token for token in tokens if token not in vocab.token_to_idx]
-        assert page.locator("#strip .unknown").all_text_contents() == lacking
+        assert page.locator(".view.network-0 .strip .unknown").all_text_contents() == lacking
         for token in lacking:
             assert token in (page.text_content("#unread") or "")
         follows = model.predict(text, NUM_GHOST, vocab)
@@ -392,7 +394,7 @@ def test_bars_write_whole_characters(open_page: Open) -> None:
         page.evaluate("choose", t)
         settle(page)
         for index, disabled in page.eval_on_selector_all(
-            "#bars button", "rows => rows.map(row => [row.value, row.disabled])"
+            ".view.network-0 .bars button", "rows => rows.map(row => [row.value, row.disabled])"
         ):
             token = BPE.idx_to_token[int(index)]
             assert disabled is (t == 3 or int(index) == BPE.unk or partial(token))

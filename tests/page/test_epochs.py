@@ -1,4 +1,4 @@
-"""Weights of early epochs: the epochs that are saved, the runs that save them, and damaged files."""
+"""Weights of early epochs: the epochs that are saved, and weights that half precision cannot hold."""
 
 import math
 from pathlib import Path
@@ -9,9 +9,10 @@ from tests.support.runs import fit
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.page.epochs import EPOCH_WEIGHTS, in_half_precision, read_epochs, read_weights, write_weights
-from timemachine.run.load import load_model
-from timemachine.run.rows import read_numbers
+from timemachine.page.epochs import in_half_precision, read_weights, with_perplexities
+from timemachine.run.run import load_run
+from timemachine.run.tables import read_rows
+from timemachine.run.weights import load_model
 
 
 def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> None:
@@ -22,7 +23,9 @@ def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> Non
     for epoch in (1, 2, 5, 6, 10):
         fit(tmp_path / "run", model, TimeMachine(32, 4, 96, 40, corpus=sample), max_epochs=epoch)
         expected[epoch] = in_half_precision(load_model(tmp_path / "run")[0])
-    kept, rows = read_epochs(tmp_path / "run"), read_numbers(tmp_path / "run/metrics.csv")
+    folder = tmp_path / "run"
+    rows = read_rows(folder / "metrics.csv")
+    kept = with_perplexities(read_weights(load_run(folder)), rows)
     assert [it.number for it in kept] == [0, 1, 5, 10]
     for it in kept:
         torch.testing.assert_close(it.weights, expected[int(it.number)], rtol=0, atol=0)
@@ -32,15 +35,9 @@ def test_kept_weights_are_the_checkpoints(sample: Corpus, tmp_path: Path) -> Non
     ]
 
 
-def test_unreadable_weights_are_left_out(tmp_path: Path) -> None:
-    path, model = tmp_path / EPOCH_WEIGHTS, RNNLMScratch(28, hiddens=4)
-    assert read_weights(tmp_path) == {}
-    usual = in_half_precision(model)
+def test_epoch_beyond_half_precision(sample: Corpus, tmp_path: Path) -> None:
+    model = RNNLMScratch(28, hiddens=4)
     with torch.no_grad():
         model.W_hq[0, 0] = 65_520  # float16 overflows above 65504
-    write_weights(tmp_path, {0: usual, 1: in_half_precision(model)})
-    assert read_weights(tmp_path).keys() == {0}
-    content = path.read_bytes()
-    for damaged in (content[:-3], b"", content.replace(b'"0/', b'"x/')):
-        path.write_bytes(damaged)
-        assert read_weights(tmp_path) == {}
+    fit(tmp_path, model, TimeMachine(32, 4, 96, 40, corpus=sample), max_epochs=1)
+    assert read_weights(load_run(tmp_path)) == {}

@@ -11,7 +11,7 @@ from tests.support.programs import Program
 from tests.test_readme import composed
 from timemachine.config import REPOSITORY
 from timemachine.page import EXPERIMENTS
-from timemachine.run.record import read_summary
+from timemachine.run.summary import read_summary
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

@@ -1,12 +1,10 @@
 """The file page.html: its location, the data of the run, and texts that cannot break out of their element."""
 
 import base64
-import errno
 import hashlib
 import math
-import sys
+import shlex
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,7 +14,6 @@ from torch import Tensor
 
 from tests.page.models import LETTERS, TRAINER, random_model, summary_of
 from tests.page.parts import Parts
-from tests.support.jobs import change_summary
 from tests.support.runs import fit
 from timemachine.config import REPOSITORY, Tokens
 from timemachine.corpus import Corpus
@@ -24,30 +21,28 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch
-from timemachine.page import Epoch, make_page, size_of
-from timemachine.page import __main__ as command
-from timemachine.page.epochs import in_half_precision, write_page
-from timemachine.run.artifacts import export_model
-from timemachine.run.record import read_summary
-from timemachine.run.rows import final_numbers
+from timemachine.page import EXPERIMENTS, Epoch, make_page, size_of
+from timemachine.page.epochs import RunPage, in_half_precision, page_of
+from timemachine.run.run import load_run
+from timemachine.run.weights import exported
 from timemachine.vocab import Vocab
 
 
 def test_run_and_command_write_pages(sample: Corpus, tmp_path: Path) -> None:
     data, model = TimeMachine(64, 32, 128, 64, corpus=sample), FusedRNNLM(28)
-    fit(tmp_path, model, data, **TRAINER | {"max_epochs": 1})
-    change_summary(tmp_path, metrics=final_numbers(tmp_path))
-    write_page(tmp_path, model, data, read_summary(tmp_path))
+    trainer, run = fit(tmp_path, model, data, **TRAINER | {"max_epochs": 1}), load_run(tmp_path)
+    (page,) = (callback for callback in trainer.callbacks if isinstance(callback, RunPage))  # type: ignore[attr-defined]
+    page.log_results(run, trainer)
     before = (tmp_path / "page.html").read_bytes()
-    run = Parts(before).run
-    assert [(it["epoch"], "weights" in it) for it in run["epochs"]] == [(0, True), (1, False)]
-    assert (run["window"], run["split"], run["text"]) == (32, [128, 64], sample.characters)
-    assert command.run_page(f"run={tmp_path}").read_bytes() == before
+    shown = Parts(before).run
+    assert [(it["epoch"], "weights" in it) for it in shown["epochs"]] == [(0, True), (1, False)]
+    assert (shown["window"], shown["split"], shown["text"]) == (32, [128, 64], sample.characters)
+    assert page_of(tmp_path).read_bytes() == before
     # A file of weights has no earlier epochs, and no text.
-    export_model(tmp_path / "model.safetensors", model, data.vocab, read_summary(tmp_path))
-    alone = Parts(command.run_page(f"run={tmp_path / 'model.safetensors'}").read_bytes()).run
-    assert alone["weights"] == run["weights"]
-    assert (alone["epochs"], alone["text"]) == (run["epochs"][-1:], "")
+    (tmp_path / "model.safetensors").write_bytes(exported(model, data.vocab, dict(run.summary)))
+    alone = Parts(page_of(tmp_path / "model.safetensors").read_bytes()).run
+    assert alone["weights"] == shown["weights"]
+    assert (alone["epochs"], alone["text"]) == (shown["epochs"][-1:], "")
 
 
 @pytest.mark.parametrize(("name", "value"), [("cell", "peephole"), ("activation", "softsign"), ("hiddens", 1024)])
@@ -56,14 +51,6 @@ def test_unsupported_models_are_refused(name: str, value: str | int) -> None:
     model.hparams[name] = value
     with pytest.raises(SettingError, match=rf"^model\.{name}={value}: "):
         make_page(model, LETTERS, summary_of(model))
-
-
-def test_command_on_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system's error names no file."""
-    monkeypatch.setattr(command, "run_page", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
-    monkeypatch.setattr(sys, "argv", ["page", "run=r"])
-    with pytest.raises(SystemExit, match=r"^error: \[Errno \d+\] No space left on device; [^\n]*$"):
-        command.main()
 
 
 def test_largest_page(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,19 +71,12 @@ def test_command_says_what_a_page_lacks(sample: Corpus, tmp_path: Path, capsys: 
     text.write_text(sample.characters)
     data, model = TimeMachine(64, 32, 128, 64, corpus=str(text), search_dirs=[]), FusedRNNLM(28)
     fit(tmp_path / "run", model, data, **TRAINER | {"max_epochs": 1})
-    change_summary(tmp_path / "run", metrics=final_numbers(tmp_path / "run"))
     for changed in (False, True):
         text.write_text(sample.characters + "x" * changed)
-        page = Parts(command.run_page(f"run={tmp_path / 'run'}").read_bytes())
+        page = Parts(page_of(tmp_path / "run").read_bytes())
         said = capsys.readouterr().err
         assert (page.run["text"] == "", said.count("\n")) == (changed, int(changed))
         assert ("text to train on" in said) is changed
-
-
-def test_command_reports_a_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["page", "run=nowhere"])
-    with pytest.raises(SystemExit, match=r"^error: run=nowhere: [^\n]*$"):
-        command.main()
 
 
 def assert_sent(sent: dict[str, str], weights: dict[str, Tensor], dtype: str) -> None:
@@ -133,6 +113,36 @@ def test_no_path_is_published(tmp_path: Path) -> None:
     text = make_page(model, LETTERS, summary).decode()
     for secret in (str(tmp_path), "secret", "search_dirs", "resume", "whoever", str(REPOSITORY), str(Path.home())):
         assert secret not in text
+
+
+def test_page_of_another_text() -> None:
+    """No number of The Time Machine; the letters to remember are the same. The command is quoted for a shell."""
+    model, summary = random_model(), summary_of(random_model())
+    assert Parts(make_page(model, LETTERS, summary)).run["experiments"] == EXPERIMENTS
+    summary["settings"]["data"] |= {"start": "0;touch x", "corpus": "war_of_the_worlds"}
+    run = Parts(make_page(model, LETTERS, summary)).run
+    assert [shlex.split(word) for word in run["overrides"]] == [
+        ["data.corpus=war_of_the_worlds"],
+        ["data.start=0;touch x"],
+    ]
+    assert [it["name"] for it in run["experiments"] if it.keys() & {"python", "found"}] == ["Remember a letter"]
+
+
+def test_table_has_the_settings_that_apply(sample: Corpus) -> None:
+    """A network of one layer has no `layers`, and letters no `vocab_size`."""
+    optional = {"layers": 2, "embedding_dim": 32, "forget_bias": 0.0, "activation": "tanh"}
+    for changes, expected in (
+        ({}, {"activation"}),
+        ({"cell": "lstm"}, {"forget_bias"}),
+        ({"cell": "deep_rnn"}, {"activation", "layers"}),
+        ({"input": "embedding", "embedding_dim": 5}, {"activation", "embedding_dim"}),
+    ):
+        model = random_model(**changes)
+        summary = summary_of(model)
+        summary["settings"]["model"] = optional | summary["settings"]["model"]
+        table = dict(Parts(make_page(model, LETTERS, summary)).run["table"])
+        assert {name for name in optional if f"model.{name}" in table} == expected
+        assert not table.keys() & {"data.vocab_size", "data.learn_on", "data.min_count", "trainer.max_steps"}
 
 
 def test_policy_allows_no_request() -> None:

@@ -1,6 +1,7 @@
 """Training in the page: experiments, the networks that it shows, links, commands, and a page that answers meanwhile."""
 
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 
-WEIGHTS = """() => training.latest.networks.map(({ weights }) =>
+WEIGHTS = """() => training.learners.map(({ latest: { weights } }) =>
     Object.fromEntries(Object.entries(weights).map(([name, numbers]) => [name, [...numbers]])))"""
 WIDE = """(all, width) => all
     .filter(element => element.getBoundingClientRect().right > width && !element.closest(".chips"))
@@ -28,7 +29,7 @@ WIDE = """(all, width) => all
 
 
 def wait_until_paused(page: "Page") -> None:
-    page.wait_for_function("() => training.latest && !training.on", timeout=120_000)
+    page.wait_for_function("() => training.learners[0].latest && !training.on", timeout=120_000)
     settle(page)
 
 
@@ -66,9 +67,9 @@ def test_experiment_trains_what_it_shows(place: int, open_page: Open) -> None:
     """Each button starts the networks of the experiment, and their weights give the numbers of the reading."""
     page, experiment = open_page("epochs"), EXPERIMENTS[place]
     page.locator("#experiments button").nth(place).click()
-    assert page.locator("#experiments [aria-pressed=true]").all_text_contents() == [experiment["name"]]
-    page.wait_for_function("() => training.update >= 2", timeout=120_000)
-    page.get_by_role("button", name="Pause").click()
+    assert page.locator("#experiments [aria-pressed=true]").inner_text().endswith(experiment["name"])
+    page.wait_for_function("() => reached() >= 2", timeout=120_000)
+    page.evaluate("pauseTraining()")  # in a second the first network of "Without clipping" gives no finite number
     wait_until_paused(page)
     settings = page.evaluate("training.settings")
     for network, shown in zip(experiment["networks"], settings["networks"], strict=True):
@@ -84,7 +85,10 @@ def test_experiment_trains_what_it_shows(place: int, open_page: Open) -> None:
     page.get_by_role("textbox", name="Your text").fill("it has a time")
     for choice, model in enumerate(models):
         page.locator("#reader").select_option(str(choice))
-        compare(page, model, LETTERS, "it has a time", 12)
+        settle(page)
+        if choice == 0 and experiment["python"][0] is None and "diverged" in page.locator(".total").first.inner_text():
+            continue  # its probabilities are 0
+        compare(page, model, LETTERS, "it has a time", 12, place=choice)
 
 
 @pytest.mark.parametrize(
@@ -105,12 +109,13 @@ def test_settings_and_reset(open_page: Open) -> None:
     page.locator("#all-settings").check()
     page.get_by_label("hidden units").fill("7")
     page.get_by_label("windows per update").fill("64")
+    page.locator("#all-settings").focus()
     train(page, 4)
     first = page.evaluate(WEIGHTS)
     assert (len(first[0]["b_h"]), page.evaluate("training.experiment")) == (7, None)
     page.get_by_label("seed", exact=True).first.fill("1")
     page.get_by_label("two networks").check()
-    assert page.evaluate("training.update") == 0
+    assert page.evaluate("reached()") == 0
     page.get_by_label("cell, network 2").select_option("gru")
     train(page, 4)
     assert page.evaluate(WEIGHTS)[0] != first[0]
@@ -121,7 +126,7 @@ def test_settings_and_reset(open_page: Open) -> None:
     assert page.evaluate(WEIGHTS) == first
     page.get_by_role("button", name="Reset").click()
     settle(page)
-    assert page.evaluate("[training.update, chosen.network, model.numHiddens]") == [0, None, 32]
+    assert page.evaluate("[reached(), chosen.network, model.numHiddens]") == [0, None, 32]
 
 
 def test_link_trains_to_the_same_numbers(open_page: Open) -> None:
@@ -132,7 +137,7 @@ def test_link_trains_to_the_same_numbers(open_page: Open) -> None:
     page.get_by_role("textbox", name="Your text").fill(text)
     train(page, 3)
     page.locator("#reader").select_option("1")
-    page.locator("#strip").press("Home")
+    page.locator(".strip").first.press("Home")
     settle(page)
     shown = (page.evaluate("training.settings"), page.evaluate(WEIGHTS), page.text_content("#ghost"))
     page.get_by_role("button", name="Copy a link").click()
@@ -143,7 +148,7 @@ def test_link_trains_to_the_same_numbers(open_page: Open) -> None:
     page.goto(link)
     page.reload()
     wait_until_paused(page)
-    assert page.evaluate("[box.value, at(), chosen.network, training.update]") == [text, 0, 1, 3]
+    assert page.evaluate("[box.value, at(), chosen.network, reached()]") == [text, 0, 1, 3]
     assert (page.evaluate("training.settings"), page.evaluate(WEIGHTS), page.text_content("#ghost")) == shown
 
 
@@ -182,7 +187,7 @@ def test_hostile_link(link: str, open_page: Open) -> None:
     assert page.evaluate(invalid) == []
     assert page.evaluate("training.settings.networks.length") == 1
     assert page.evaluate("find('seed').validity.valid && chosen.alpha >= 0.5 && chosen.alpha <= 8 && at() <= last()")
-    assert page.evaluate("[training.on, training.worker]") == [False, None]
+    assert page.evaluate("[training.on, training.team]") == [False, None]
     assert page.locator("img").count() == 0
 
 
@@ -197,7 +202,7 @@ def test_own_text(open_page: Open) -> None:
     page.get_by_label("Paste a text").fill(own)
     train(page, 2)
     assert set(page.evaluate("model.tokens.slice(1)")) == set(own)
-    assert page.locator("#strip .unknown").count() == 0 and page.text_content("#said")
+    assert page.locator(".view:not([hidden]) .strip .unknown").count() == 0 and page.text_content("#said")
     (model,) = trained_models(page, len(set(own)) + 1)
     tokens = page.evaluate("model.tokens")
     vocab = Vocab(own, Tokens.characters)
@@ -206,7 +211,9 @@ def test_own_text(open_page: Open) -> None:
     page.locator("#train").focus()
     page.keyboard.press("Control+z")
     assert page.evaluate("box.value") == before
-    assert sum(weight.numel() for weight in model.parameters()) == page.evaluate("training.ready.parameters[0]")
+    assert sum(weight.numel() for weight in model.parameters()) == page.evaluate(
+        "training.learners[0].ready.parameters"
+    )
 
 
 def test_long_text_is_pasted_quickly(open_page: Open) -> None:
@@ -228,7 +235,7 @@ def test_messages_of_curves(open_page: Open) -> None:
     page.evaluate("train(1)")
     wait_until_paused(page)
     epochs = """vals => {
-        training.epochs = vals.map((val, place) => ({ update: place + 1, networks: [{ train: 3, val }] }));
+        training.learners[0].epochs = vals.map((val, place) => ({ update: place + 1, train: 3, val }));
         drawTraining();
     }"""
     for vals, is_by_heart, is_lost in (
@@ -242,11 +249,71 @@ def test_messages_of_curves(open_page: Open) -> None:
 
 
 def test_divergence(open_page: Open) -> None:
+    """A link to a network that has diverged says so, and a cross marks where."""
     page = open_page("epochs")
     open_link(page, "0.lr=100&0.gradient_clip_val=0&0.sigma_hh=9&data.updates=100&data.batch_size=64&trained=100")
     wait_until_paused(page)
     assert "diverged" in page.locator("#scores").inner_text()
-    assert "NaN" not in page.evaluate("svg.innerHTML")
+    assert page.locator("#curves .cross").count() == 1
+    for element in ("#curves", "#views", "#trained"):
+        assert not re.search("NaN|Infinity", page.locator(element).inner_html())
+
+
+def test_numbers_are_of_the_last_update(open_page: Open) -> None:
+    """Also between two evaluations, and where a training is shorter than the distance between them."""
+    page = open_page("epochs")
+    for updates in (5, 7):
+        page.evaluate("setUp(run.experiments[1])")
+        train(page, updates)
+        evaluated = page.evaluate("training.learners.map(({ epochs }) => epochs.map(({ update }) => update))")
+        assert evaluated == [[updates]] * 2
+        shown = page.evaluate("training.learners.map(({ epochs }) => inWords(epochs.at(-1).val))")
+        assert page.locator("#scores td:nth-child(4)").all_text_contents() == shown
+
+
+def test_a_finger_on_its_way_pauses_nothing(open_page: Open) -> None:
+    page = open_page("epochs")
+    page.locator("#train").dblclick()
+    page.wait_for_function("() => reached() >= 1")
+    assert page.evaluate("training.on") and "NaN" not in (page.text_content("#trained") or "")
+    page.get_by_role("button", name="Pause").click()
+    wait_until_paused(page)
+
+
+def test_tab_after_a_number_goes_to_the_next_field(open_page: Open) -> None:
+    page = open_page("epochs")
+    page.locator("#all-settings").check()
+    page.get_by_label("hidden units").fill("9")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.ariaLabel") == "learning rate"
+    page.keyboard.type("2")
+    page.keyboard.press("Tab")
+    assert page.evaluate("training.settings.networks[0]") | {"hiddens": 9, "lr": 2} == page.evaluate(
+        "training.settings.networks[0]"
+    )
+
+
+def test_cell_sets_the_rate_of_the_study(open_page: Open) -> None:
+    page = open_page("epochs")
+    page.locator("#all-settings").check()
+    for cell, hiddens, rate in (("gru", 32, 0.016), ("lstm", 32, 0.032), ("rnn", 128, 0.008), ("rnn", 256, 0.004)):
+        page.get_by_label("hidden units").fill(f"{hiddens}")
+        page.get_by_label("cell", exact=True).select_option("lstm" if cell == "gru" else "gru")
+        page.get_by_label("cell", exact=True).select_option(cell)
+        settings = page.evaluate("training.settings.networks[0]")
+        assert (settings["optimizer"], settings["lr"]) == ("adamw", rate)
+        assert page.evaluate("document.activeElement.name") == "cell"
+
+
+def test_text_is_cut_between_characters(open_page: Open) -> None:
+    """The box takes 2,000 UTF-16 units; an emoji has two."""
+    page = open_page("tanh")
+    page.evaluate("text => { location.hash = new URLSearchParams({ text, own: text }); }", "x" * 1999 + "😀")
+    page.wait_for_function("() => box.value.length > 1000")
+    assert page.evaluate("box.value") == page.evaluate("find('own').value") == "x" * 1999
+    page.evaluate("text => (box.value = text)", "x" * 1999 + "\ud83d")
+    assert "\ufffd" not in page.evaluate("decodeURIComponent(linkOf())")
 
 
 def test_page_answers_while_it_trains(open_page: Open) -> None:
@@ -258,10 +325,10 @@ def test_page_answers_while_it_trains(open_page: Open) -> None:
             .observe({ type: "longtask" });
     }""")
     page.locator("#train").click()
-    page.wait_for_function("() => training.update > 2", timeout=120_000)
+    page.wait_for_function("() => reached() > 2", timeout=120_000)
     page.get_by_role("textbox", name="Your text").focus()
     page.keyboard.type("time flies like an arrow", delay=30)
-    page.wait_for_function("() => training.update > 12", timeout=120_000)
+    page.wait_for_function("() => reached() > 12", timeout=120_000)
     assert page.evaluate("training.on")
     page.locator("#train").click()
     wait_until_paused(page)
@@ -276,7 +343,7 @@ def test_browser_without_simd(browser: "Browser", pages: dict[str, Path]) -> Non
     assert page.locator("#train").is_disabled() and "SIMD" in (page.text_content("#trained") or "")
     page.get_by_role("textbox", name="Your text").fill("it has a time")
     settle(page)
-    assert page.locator("#strip span").count() == 13
+    assert page.locator(".view:not([hidden]) .strip span").count() == 13
     page.close()
 
 

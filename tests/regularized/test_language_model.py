@@ -9,7 +9,6 @@ from typing import Any
 import lightning.pytorch as pl
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
@@ -22,9 +21,7 @@ from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
-from timemachine.regularized import RegularizedRNNLM, TaughtTimeMachine
-from timemachine.regularized.language_model import rate_factor
-from timemachine.regularized.streams import StreamLoader
+from timemachine.regularized.language_model import RegularizedRNNLM, rate_factor
 
 EVERYTHING: dict[str, Any] = {
     "optimizer": "adamw", "schedule": "cosine", "warm_up": 0.2, "carry_state": True, "input_dropout": 0.3,
@@ -35,11 +32,10 @@ ALL = slice(0, 8, 1)  # windows of a batch
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
 
 
-def pair(teacher: float = 0.0, **training: Any) -> tuple[RegularizedRNNLM, TaughtTimeMachine]:
+def pair(**training: Any) -> tuple[RegularizedRNNLM, TimeMachine]:
     """Return a model, and data with 100 training targets."""
     torch.manual_seed(0)
-    sizes = {"batch_size": 8, "num_steps": 4, "num_train": 96, "num_val": 40, "corpus": "sample", "seed": 1}
-    data = TaughtTimeMachine(teacher=teacher, **sizes)
+    data = TimeMachine(batch_size=8, num_steps=4, num_train=96, num_val=40, corpus="sample", seed=1)
     return RegularizedRNNLM(len(data.vocab), hiddens=6, sigma=0.5, lr=0.01, **training), data
 
 
@@ -90,24 +86,6 @@ def test_carried_state() -> None:
     assert model._state_BS is not None and not model._state_BS.requires_grad and last_BT.requires_grad
 
 
-def test_targets_of_a_teacher() -> None:
-    """The targets are the teacher's distributions in its own text and the characters in the real text."""
-    model, data = pair(teacher=3, carry_state=True)
-    stop = data.splits["train"].targets.stop
-    loader = model.train_windows(data)
-    assert isinstance(loader, StreamLoader) and loader.target_NV is not None
-    assert len(loader.tokens_N) == 4 * stop
-    assert torch.equal(loader.tokens_N[:stop], data.tokens_N[:stop])
-    assert torch.equal(loader.target_NV[:stop].argmax(1), data.tokens_N[:stop].long())
-    assert loader.target_NV[stop:].max() < 1
-    X_BT, Y_BT, target_BTV = next(iter(loader))
-    loss_BT, nll_BT = model.losses((X_BT, Y_BT, target_BTV), ALL)
-    logits_BTV, _ = model(X_BT)
-    expected_BT = F.cross_entropy(logits_BTV.flatten(0, 1), target_BTV.flatten(0, 1), reduction="none").view(Y_BT.shape)
-    torch.testing.assert_close(loss_BT, expected_BT, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(nll_BT, model.nll((X_BT, Y_BT)), rtol=1e-5, atol=1e-6)
-
-
 def test_output_dropout() -> None:
     """A unit is dropped for a whole window, and the masks do not depend on the number of processes."""
     model, data = pair(output_dropout=0.5)
@@ -120,15 +98,6 @@ def test_output_dropout() -> None:
         model._random.manual_seed(7)
         loss_BT, _ = model.losses((X_BT[share], Y_BT[share]), share)
         torch.testing.assert_close(loss_BT, expected_BT[share])
-
-
-@pytest.mark.parametrize("cls", [RNNLMScratch, RegularizedRNNLM])
-def test_a_teacher_needs_consecutive_windows(cls: type[RNNLMScratch], tmp_path: Path) -> None:
-    _, data = pair(teacher=1)
-    with pytest.raises(SettingError, match=r"^data\.teacher=1: [^\n]*$"):
-        trainer_of(tmp_path, max_epochs=1).fit(cls(len(data.vocab)), data)
-    _, data = pair(teacher=0)
-    trainer_of(tmp_path, max_epochs=1).fit(cls(len(data.vocab)), data)
 
 
 # Optimiser and schedule
@@ -191,7 +160,7 @@ def test_a_schedule_needs_its_end(tmp_path: Path) -> None:
 def train(folder: Path, *callbacks: Callback) -> tuple[list[float], dict[str, Any]]:
     """Train up to epoch 4, from last.ckpt if there is one; return the loss of each step and the last checkpoint."""
     pl.seed_everything(3, verbose=False)
-    model, data = pair(teacher=0.5, **EVERYTHING)
+    model, data = pair(**EVERYTHING)
     kept, path = Kept(), folder / "last.ckpt"
     checkpoint = ModelCheckpoint(folder, "last", enable_version_counter=False)
     trainer = trainer_of(folder, kept, *callbacks, checkpoint, max_epochs=4)
@@ -203,9 +172,9 @@ def train(folder: Path, *callbacks: Callback) -> tuple[list[float], dict[str, An
 def test_resuming_bit_for_bit(tmp_path: Path) -> None:
     """Stock checkpoints keep the schedule, the order of the streams and the dropout noise."""
     losses, whole = train(tmp_path / "whole")
-    train(tmp_path / "resumed", InterruptAt(10))  # in the third epoch of four steps
+    train(tmp_path / "resumed", InterruptAt(7))  # in the third epoch of three steps
     last_losses, resumed = train(tmp_path / "resumed")
-    assert len(losses) == 4 * 4 and last_losses == losses[8:]
+    assert len(losses) == 4 * 3 and last_losses == losses[6:]
     assert all(torch.equal(resumed["state_dict"][name], W) for name, W in whole["state_dict"].items())
     assert resumed["lr_schedulers"] == whole["lr_schedulers"]
     moments = [checkpoint["optimizer_states"][0]["state"][0]["exp_avg_sq"] for checkpoint in (whole, resumed)]

@@ -9,8 +9,9 @@ import pytest
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
-from timemachine.run.program import RESOLVERS, find_runs, newest_run
-from timemachine.run.record import LAST
+from timemachine.run.program import RECORDED, RESOLVERS, find_runs, newest_run
+
+LAST = "checkpoints/last.ckpt"
 
 
 def test_newest_run() -> None:
@@ -45,3 +46,18 @@ def test_torchrun_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
     later = SimpleNamespace(create_time=lambda: psutil.Process(os.getppid()).create_time() + 60)
     monkeypatch.setattr("timemachine.run.program.psutil", SimpleNamespace(Process=lambda number: later))
     assert RESOLVERS["run_folder"](None, "a") != started
+
+
+@pytest.mark.parametrize(
+    ("word", "is_taken"),
+    [
+        *((word, True) for word in ("seed=3", "model.lr=0.5", "model=scratch", "data.corpus='a b'", "recipe=novel",
+                                    "callbacks=[early_stopping,none]", "experiment=mine/first", "probes=[stream]")),
+        *((word, False) for word in ("model._target_=os.system", "+model.x=1", "~callbacks.page", "debug=profile",
+                                     "model.lr=${oc.env:KEY}", "model=../../evil", "model={_target_:os.system}",
+                                     "callbacks.mine.folder=x", "seed=1\nmodel._target_=b", "exercise=clipping")),
+    ],
+)  # fmt: skip
+def test_recorded_words_that_a_resumed_run_takes(word: str, is_taken: bool) -> None:
+    """A folder may be somebody else's: no word names a class, a path to settings, or a variable."""
+    assert bool(RECORDED.fullmatch(word)) is is_taken

@@ -1,4 +1,4 @@
-"""The trained models of sweeps/models.md are the files that the table describes, and can be used at once."""
+"""The trained models of docs/models.md are the files that the table describes, and can be used at once."""
 
 import hashlib
 import re
@@ -10,22 +10,22 @@ from timemachine.config import REPOSITORY
 from timemachine.decoding import continue_text
 
 ROWS = re.findall(
-    r"^\| \[\w+]\((\S+)\) \| ([\d,]+) \| ([\d.]+) \| `(\w{64})` \|$",
-    (REPOSITORY / "sweeps/models.md").read_text(encoding="utf-8"),
+    r"^\| \[\w+]\(\.\./(\S+)\) \| ([\d,]+) \| ([\d.]+) \| `(\w{64})` \|$",
+    (REPOSITORY / "docs/models.md").read_text(encoding="utf-8"),
     re.MULTILINE,
 )
 
 
 def test_all_models_are_small_and_listed() -> None:
     models = [*(REPOSITORY / "sweeps/reference").rglob("*.safetensors")]
-    assert {REPOSITORY / "sweeps" / path for path, *_ in ROWS} == {*models}
+    assert {REPOSITORY / path for path, *_ in ROWS} == {*models}
     assert len(models) == 3
     assert sum(path.stat().st_size for path in models) < 2_000_000
 
 
 @pytest.mark.parametrize(("path", "parameters", "perplexity", "digest"), ROWS)
 def test_model_is_that_of_the_table(path: str, parameters: str, perplexity: str, digest: str) -> None:
-    file = REPOSITORY / "sweeps" / path
+    file = REPOSITORY / path
     assert hashlib.sha256(file.read_bytes()).hexdigest() == digest
     run = load_run(file)
     assert f"{sum(weights.numel() for weights in run.model.parameters()):,}" == parameters

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from timemachine.run.rows import COLUMNS, write_rows
+from timemachine.run.tables import COLUMNS, write_rows
 
 Rows = list[dict[str, Any]]
 
@@ -35,7 +35,7 @@ def leave_job(
     for name, rows in (tables or {}).items():
         columns = COLUMNS.get(f"{name}.csv", ())
         numbered = [({"epoch": number, "step": number} if columns else {}) | row for number, row in enumerate(rows, 1)]
-        write_rows(folder / f"{name}.csv", columns, numbered)
+        write_rows(folder / f"{name}.csv", numbered)
     return folder
 
 

@@ -21,8 +21,9 @@ from timemachine.config import REPOSITORY
 Done = subprocess.CompletedProcess[str]
 Program = Callable[..., Done]
 DEADLINE = 600  # in seconds, so that no test hangs
-TINY = ["data=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
+TINY = ["data.corpus=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
 TINY += ["model.hiddens=8", "logger=csv"]
+DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 
 def assert_succeeded(done: Done) -> None:

@@ -14,18 +14,17 @@ from lightning.pytorch.loggers import Logger
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import RunPage
-from timemachine.perplexity import BitsPerByte
 from timemachine.run.checkpoints import (
     AtomicCheckpointIO,
     ExactResume,
     Interruptible,
-    RunStart,
-    class_name,
     last_checkpoint,
 )
-from timemachine.run.console import silence
-from timemachine.run.record import Record
-from timemachine.run.tables import Tables, ValidateLastEpoch
+from timemachine.run.progress import silence
+from timemachine.run.recorder import Recorder, ValidateLastStep
+from timemachine.run.run import Run
+from timemachine.run.summary import new_summary
+from timemachine.run.weights import class_name
 
 QUIET: dict[str, Any] = {"enable_model_summary": False}
 
@@ -61,6 +60,8 @@ def tables_and_weights(folder: Path) -> dict[str, Any]:
     for path in sorted((folder / "checkpoints").glob("*.ckpt")):  # there is no best checkpoint without validation
         state = torch.load(path, weights_only=True)
         checkpoints[path.name] = {k: v.tolist() for k, v in state["state_dict"].items()}
+        of_page = state["callbacks"].get("RunPage", {"weights": {}})["weights"]
+        checkpoints[path.name] |= {f"{epoch}": [w.tolist() for w in named.values()] for epoch, named in of_page.items()}
     return {"steps": (folder / "steps.csv").read_text(), "epochs": epochs, "checkpoints": checkpoints}
 
 
@@ -80,19 +81,20 @@ def fit(
     checkpoints = folder / "checkpoints"
     places: Any = {"dirpath": checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
     callbacks = [
-        BitsPerByte(), RunPage(folder), ExactResume(), Interruptible(), ValidateLastEpoch(), Tables(folder),
-        *others, ModelCheckpoint(filename="best", monitor="val/perplexity", **places),
+        RunPage(), ExactResume(), Interruptible(), ValidateLastStep(), *others,
+        ModelCheckpoint(filename="best", monitor="val/perplexity", **places),
         ModelCheckpoint(filename="last", **places),
     ]  # fmt: skip
-    with Record(folder, settings) as run:
+    with Run(folder, new_summary(settings, [], "None")) as run:
         run.prints = False
-        checkpoint = last_checkpoint(run, data)
+        checkpoint, recorder = last_checkpoint(run, data), Recorder(run, {})
         built = pl.Trainer(
-            callbacks=[*callbacks, RunStart(run)], logger=logger, plugins=[AtomicCheckpointIO(checkpoints)],
+            callbacks=[*callbacks, recorder], logger=logger, plugins=[AtomicCheckpointIO(checkpoints)],
             default_root_dir=folder,
             **{"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": False} | QUIET | given,
         )  # fmt: skip
         built.fit(model, data, ckpt_path=checkpoint, weights_only=True)
+        recorder.finish(built)
     return built
 
 

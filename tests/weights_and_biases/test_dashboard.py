@@ -1,8 +1,7 @@
-"""`python -m timemachine.dashboard`: the workspace that W&B's server receives."""
+"""`python -m timemachine dashboard`: the workspace that W&B's server receives."""
 
 import json
 import re
-import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,9 +9,9 @@ import wandb
 import yaml
 
 from tests.support.wandb_server import ENTITY, WandbServer
-from timemachine import dashboard
+from timemachine.__main__ import main
 from timemachine.config import REPOSITORY
-from timemachine.run.rows import COLUMNS
+from timemachine.run.tables import COLUMNS
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, SAMPLES
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic V1 style")  # raised by the import of wandb_workspaces
@@ -29,15 +28,8 @@ def wandb_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
         wandb.teardown()
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
-    monkeypatch.setattr(sys, "argv", ["dashboard", *arguments])
-    dashboard.main()
-
-
-def test_a_workspace_draws_existing_names(
-    wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run(monkeypatch, "project=mine")
+def test_a_workspace_draws_existing_names(wandb_server: WandbServer, capsys: pytest.CaptureFixture[str]) -> None:
+    main(["dashboard", "project=mine"])
     assert not wandb_server.unknown
     (view,) = wandb_server.views
     assert (view["entityName"], view["projectName"], view["displayName"]) == (ENTITY, "mine", "Perplexity")
@@ -59,7 +51,7 @@ def test_a_workspace_draws_existing_names(
     assert (kept["key"]["name"], kept["op"], kept["value"]) == ("state", "NIN", ["failed", "crashed", "killed"])
 
 
-def test_a_refusal_is_one_line(wandb_server: WandbServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refusal_is_one_line(wandb_server: WandbServer) -> None:
     wandb_server.operations.clear()
     with pytest.raises(SystemExit, match=r"^error: project=a: [^\n]*$"):
-        run(monkeypatch, "project=a")
+        main(["dashboard", "project=a"])

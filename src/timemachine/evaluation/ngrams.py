@@ -1,9 +1,8 @@
 """N-grams as baselines: Laplace smoothing, as in the book, and modified Kneser-Ney smoothing.
 
-N targets, K distinct n-grams, V symbols, `num_symbols`. A text has one byte per character, as returned by
-`Symbols.encode`, or is an array of tokens below `num_symbols`. Functions count n-grams in `train` and predict the
-targets of `text`, each from the order - 1 symbols before it. They raise ValueError if a target has fewer before it, and
-if an n-gram does not fit into 63 bits.
+N targets, K distinct n-grams, V symbols, `num_symbols`. A text is an array of symbols below V. Functions count n-grams
+in `train` and predict the targets of `text`, each from the order - 1 symbols before it. They raise ValueError if a
+target has fewer before it, and if an n-gram does not fit into 63 bits, which hold 13 letters or five of 4,096 tokens.
 """
 
 from typing import Any
@@ -13,23 +12,21 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Text = bytes | Integers
 
 
-def laplace(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
+def laplace(train: Integers, text: Integers, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), in nats, of n-grams of one order with 1 added to each count.
 
     P(x | c) = (n(cx) + 1) / (n(c) + V), as in section 9.3 of the book.
     """
-    base = _base(train, num_symbols)
-    target_N = _ngrams_at(text, targets, order, base)
-    ngram_N = _look_up(target_N, *_counted(train, order, base))
-    context_N = _look_up(target_N // base, *_counted(train, order - 1, base))
+    target_N = _ngrams_at(text, targets, order, num_symbols)
+    ngram_N = _look_up(target_N, *_counted(train, order, num_symbols))
+    context_N = _look_up(target_N // num_symbols, *_counted(train, order - 1, num_symbols))
     nll_N: Floats = np.log((context_N + num_symbols) / (ngram_N + 1))
     return nll_N
 
 
-def kneser_ney(train: Text, text: Text, targets: range, order: int, num_symbols: int) -> Floats:
+def kneser_ney(train: Integers, text: Integers, targets: range, order: int, num_symbols: int) -> Floats:
     """Return negative log-likelihoods (N,), nats, interpolating orders up to `order`, with three discounts per order.
 
     P_k(x | c) = (n(cx) - D(n(cx)) + Σ_y D(n(cy)) · P_{k-1}(x | c')) / n(c), with P_0 = 1 / V. Below the highest order
@@ -37,29 +34,23 @@ def kneser_ney(train: Text, text: Text, targets: range, order: int, num_symbols:
     Chen and Goodman, "An empirical study of smoothing techniques for language modeling", 1999, section 3.
     """
     p_N: Floats = np.full(len(targets), 1 / num_symbols)
-    base = _base(train, num_symbols)
     for k in range(1, order + 1):
-        ngram_K, count_K = _counted(train, k, base) if k == order else _continued(train, k, base)
+        ngram_K, count_K = _counted(train, k, num_symbols) if k == order else _continued(train, k, num_symbols)
         discount_K = _discounts(count_K)[count_K.clip(max=3)]
-        target_N = _ngrams_at(text, targets, k, base)
-        context_N = target_N // base
+        target_N = _ngrams_at(text, targets, k, num_symbols)
+        context_N = target_N // num_symbols
         kept_N = _look_up(target_N, ngram_K, count_K - discount_K)
-        total_N = _look_up(context_N, *_summed(ngram_K, count_K, base))
-        reserved_N = _look_up(context_N, *_summed(ngram_K, discount_K, base))
+        total_N = _look_up(context_N, *_summed(ngram_K, count_K, num_symbols))
+        reserved_N = _look_up(context_N, *_summed(ngram_K, discount_K, num_symbols))
         p_N = np.where(total_N > 0, (kept_N + reserved_N * p_N) / np.maximum(total_N, 1), p_N)
     nll_N: Floats = -np.log(p_N)
     return nll_N
 
 
-def best_order(train: Text, text: Text, targets: range, num_symbols: int, max_order: int) -> int:
+def best_order(train: Integers, text: Integers, targets: range, num_symbols: int, max_order: int) -> int:
     """Return the order of the Kneser-Ney n-grams that predicts the targets best; only orders that fit into 63 bits."""
-    orders = [order for order in range(1, max_order + 1) if _base(train, num_symbols) ** order <= 1 << 63]
+    orders = [order for order in range(1, max_order + 1) if num_symbols**order <= 1 << 63]
     return min(orders, key=lambda order: float(kneser_ney(train, text, targets, order, num_symbols).mean()))
-
-
-def _base(train: Text, num_symbols: int) -> int:
-    """Return the base of the numbers that stand for n-grams: 63 bits hold seven bytes, or five of 4,096 tokens."""
-    return 256 if isinstance(train, bytes) else num_symbols
 
 
 def _discounts(count_K: Integers) -> Floats:
@@ -75,19 +66,19 @@ def _discounts(count_K: Integers) -> Floats:
     return np.array(discounts if min(discounts[1:]) > 0 else [0, 0.5, 1, 1.5])
 
 
-def _ngrams_at(text: Text, targets: range, order: int, base: int) -> Integers:
+def _ngrams_at(text: Integers, targets: range, order: int, base: int) -> Integers:
     """Return the n-gram that ends with each target (N,)."""
     if targets.start < order - 1:
         raise ValueError(f"the target {targets.start} has fewer than {order - 1} symbols before it")
     return _ngrams(text[targets.start - order + 1 : targets.stop], order, base)
 
 
-def _counted(train: Text, order: int, base: int) -> tuple[Integers, Integers]:
+def _counted(train: Integers, order: int, base: int) -> tuple[Integers, Integers]:
     """Return the distinct n-grams, sorted, and how often each occurs."""
     return np.unique(_ngrams(train, order, base), return_counts=True)
 
 
-def _continued(train: Text, order: int, base: int) -> tuple[Integers, Integers]:
+def _continued(train: Integers, order: int, base: int) -> tuple[Integers, Integers]:
     """Return the distinct n-grams with a symbol before them, sorted, and the number of these symbols."""
     return np.unique(np.unique(_ngrams(train, order + 1, base)) % base**order, return_counts=True)
 
@@ -98,15 +89,14 @@ def _summed(ngram_K: Integers, value_K: NDArray[Any], base: int) -> tuple[Intege
     return context_C, np.add.reduceat(value_K, first_C) if len(first_C) else value_K
 
 
-def _ngrams(text: Text, order: int, base: int) -> Integers:
+def _ngrams(text: Integers, order: int, base: int) -> Integers:
     """Return the n-gram that starts at each symbol, as a number of `order` digits: (N - order + 1,)."""
-    symbol_N = np.frombuffer(text, np.uint8) if isinstance(text, bytes) else text
-    if (int(symbol_N.max(initial=0)) + 1) * base ** (order - 1) > 1 << 63:
+    if (int(text.max(initial=0)) + 1) * base ** (order - 1) > 1 << 63:
         raise ValueError(f"{order}-grams of {base} symbols do not fit into 63 bits")
-    length = max(len(symbol_N) - order + 1, 0)
+    length = max(len(text) - order + 1, 0)
     number_N = np.zeros(length, np.int64)
     for place in range(order):
-        number_N = number_N * base + symbol_N[place : place + length]
+        number_N = number_N * base + text[place : place + length]
     return number_N
 
 

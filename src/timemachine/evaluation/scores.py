@@ -4,9 +4,8 @@ N characters, T time steps, B windows in a batch.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -19,11 +18,11 @@ from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, eval
 from timemachine.errors import SettingError
 from timemachine.perplexity import count_unknown, num_bytes
 from timemachine.run.console import print_table, print_text
+from timemachine.run.run import Run
 from timemachine.vocab import Vocab
 
 WARM_UP = 512  # tokens of a stream before its first target
 NUM_SHOWN = 10  # unknown characters to print
-MAX_SCORED = 1 << 30  # characters; a score takes 30 bytes for each
 BLOCK = 100  # characters; neighbouring ones are not independent, so errors are computed from block sums
 STREAMS = 128  # read side by side
 CHUNK = 4096  # tokens that the model reads at once
@@ -74,10 +73,7 @@ class PartScores(NamedTuple):
 class Evaluation(NamedTuple):
     """A run, and its scores on some texts."""
 
-    folder: Path
-    model: LanguageModel
-    vocab: Vocab
-    summary: dict[str, Any]
+    run: Run
     texts: list[Corpus]
     rows: list[PartScores]
 
@@ -122,11 +118,6 @@ def window_score(model: LanguageModel, tokens_N: Tensor, starts: range, num_step
     return score(nll_N, count_N)
 
 
-def stream_score(model: LanguageModel, tokens_N: Tensor, targets: range) -> Score:
-    """Return the score of targets that are read as one stream, as in `stream_nll`."""
-    return score(stream_nll(model, tokens_N, targets))
-
-
 @torch.inference_mode()
 def stream_nll(model: LanguageModel, tokens_N: Tensor, targets: range) -> Tensor:
     """Return the targets' negative log-likelihoods (N,), float64, nats: each read once, with a carried state.
@@ -155,7 +146,7 @@ def _nll_after(model: LanguageModel, text_BT: Tensor, warm_up: int) -> Tensor:
     return nll_BT[:, warm_up:].flatten().double()
 
 
-def find_texts(corpus: Any, summary: dict[str, Any], search_dirs: Sequence[str]) -> list[Corpus]:
+def find_texts(corpus: Any, summary: Mapping[str, Any], search_dirs: Sequence[str]) -> list[Corpus]:
     """Return the texts of a value of `data.corpus`, read as the run's own text; None is that text.
 
     Raises SettingError for a text that is not found, and if the run's own text has changed.
@@ -172,7 +163,7 @@ def find_texts(corpus: Any, summary: dict[str, Any], search_dirs: Sequence[str])
     return texts
 
 
-def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus: Corpus) -> list[PartScores]:
+def evaluate(model: LanguageModel, vocab: Vocab, summary: Mapping[str, Any], corpus: Corpus) -> list[PartScores]:
     """Return a row for the whole text, or a row for each split if the model was trained on the text.
 
     `summary`: the run's summary.json. Raises SettingError if the text is shorter than a window.
@@ -182,7 +173,7 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: dict[str, Any], corpus
     rows = []
     for part, split in splits.items():
         windows = window_score(model, tokens_N, split.starts, num_steps, evaluation_batch_size(len(vocab)))
-        stream, size = stream_score(model, tokens_N, split.targets), num_bytes(tokens_N, split.targets, vocab)
+        stream, size = score(stream_nll(model, tokens_N, split.targets)), num_bytes(tokens_N, split.targets, vocab)
         rows.append(PartScores(corpus.name, part, "model", stream, size, windows))
     return rows
 
@@ -193,11 +184,11 @@ def print_evaluation(run: str, evaluations: list[Evaluation]) -> None:
     `run`: the folder of a run, or of a sweep, whose jobs then have a column.
     """
     lines = [
-        [str(job.folder), row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
+        [str(job.run.folder), row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
          f"{row.stream.bits:.3f}", f"{row.bits_per_byte:.3f}"]
         for job in evaluations for row in job.rows
     ]  # fmt: skip
-    units = {"token" if job.vocab.kind is Tokens.bpe else "character" for job in evaluations}
+    units = {"token" if job.run.vocab.kind is Tokens.bpe else "character" for job in evaluations}
     unit = units.pop() if len(units) == 1 else "target"
     columns = ("job", "text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte")
     first = int(len(evaluations) == 1)  # no column for a single run
@@ -207,7 +198,7 @@ def print_evaluation(run: str, evaluations: list[Evaluation]) -> None:
         f"state, for comparing models; bits per {unit} and per UTF-8 byte are the stream's. To compare models with "
         "different vocabularies, use bits per byte."
     )
-    notes = [note for job in evaluations for text in job.texts for note in notes_on(text, job.vocab)]
+    notes = [note for job in evaluations for text in job.texts for note in notes_on(text, job.run.vocab)]
     print_text("\n".join(dict.fromkeys(notes)))  # a text given twice is described once
 
 
@@ -230,15 +221,12 @@ def notes_on(corpus: Corpus, vocab: Vocab) -> list[str]:
     return lines
 
 
-def as_trained(summary: dict[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:
+def as_trained(summary: Mapping[str, Any], corpus: Corpus, vocab: Vocab) -> tuple[Corpus, Tensor, dict[str, Split]]:
     """Return the run's own text, rotated to `data.start` as in training, its tokens (N,), and its splits.
 
-    Another text is returned unchanged, with one split, `all`. Raises SettingError if a text is too long or too short.
+    Another text is returned unchanged, with one split, `all`. Raises SettingError if a text is too short.
     """
     settings, name = summary["settings"]["data"], f"data.corpus={format_value(corpus.source)}"
-    if len(corpus.characters) > MAX_SCORED:
-        rule = f"has {len(corpus.characters):,} characters, but at most {MAX_SCORED:,} can be scored"
-        raise SettingError(f"{name}: {rule}; split it and evaluate on a part")
     if corpus.sha256 == summary["corpus"]["sha256"]:
         data = TimeMachine(**windows_of(settings), corpus=corpus)
         return data.corpus, data.tokens_N, {name: split for name, split in data.splits.items() if split.starts}

@@ -1,6 +1,6 @@
 """The exercises of the book: measurements, tables and figures.
 
-`conf/exercise/<name>.yaml` defines the runs of an exercise, `conf/grid/full/<recipe>/<name>.yaml` those with a recipe.
+`conf/exercise/<name>.yaml` defines the runs of an exercise, `conf/exercise/<recipe>/<name>.yaml` those with a recipe.
 The module of the same name in this package reports them:
 
 - the first line of its docstring is the title of the report;
@@ -14,8 +14,8 @@ The module of the same name in this package reports them:
 `jobs` has one row per run that completed or diverged. Its columns are those of summary.csv and all settings, also those
 that do not vary: `model.lr`, `val/perplexity`, `stream/test/bits_per_byte`, `folder`. A missing value is NaN.
 
-`measure(model, data)` is a probe, registered in `exercises.probes`, that runs on each trained model.
+`measure(model, data)` is the probe of that name, which runs on each trained model (`study.probes`).
 
-Shared modules: `report` writes it, `comparison` (significance of differences), `outcomes` (whether a run learned),
+In `study`: `report` writes it, `comparison` (significance of differences), `outcomes` (whether a run learned),
 `drawing` (figures in one style).
 """

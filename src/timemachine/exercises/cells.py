@@ -18,10 +18,11 @@ from pandas import DataFrame, Series
 
 from timemachine.cells import input_weights
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises.comparison import Estimate, compare, holm
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels, plain_numbers
-from timemachine.exercises.stream import PARTS
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.comparison import Estimate, compare, holm
+from timemachine.study.drawing import MARKERS, plain_numbers
+from timemachine.study.figures import COLOURS, panels
+from timemachine.study.stream import PARTS
 
 FACTOR, SCALE, RATE, TEXT = "model.input_lr_factor", "model.sigma_xh", "model.lr", "data.corpus"
 TRAINING = ["model.optimizer", "model.schedule", "trainer.max_steps"]

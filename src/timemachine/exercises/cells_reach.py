@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from timemachine.exercises import cells, history
-from timemachine.exercises.comparison import estimate
-from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.study.comparison import estimate
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import panels
 
 SETTINGS = cells.SETTINGS
 SETUP = f"""

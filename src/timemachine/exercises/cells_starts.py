@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from timemachine.exercises import cells
-from timemachine.exercises.comparison import Estimate, at_best, compare, holm
-from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.study.comparison import Estimate, at_best, compare, holm
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import panels
 
 TUNING = 10  # seed of the runs that choose the rates, on The Time Machine
 NETWORK = ("model.cell", "model.hiddens", "model.sigma", "model.sigma_xh", "model.init_hh", "model.input")

@@ -5,8 +5,9 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from timemachine.exercises import cells
-from timemachine.exercises.comparison import at_best
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels, plain_numbers
+from timemachine.study.comparison import at_best
+from timemachine.study.drawing import MARKERS, plain_numbers
+from timemachine.study.figures import COLOURS, panels
 
 SETTINGS = tuple(name for name in cells.SETTINGS if name != cells.TEXT)
 SETUP = """

@@ -4,9 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.comparison import estimate
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.outcomes import LEARNS, counted, draw_runs, draw_shares, outcomes
+from timemachine.study.comparison import estimate
+from timemachine.study.drawing import MARKERS
+from timemachine.study.figures import COLOURS, panels
+from timemachine.study.outcomes import LEARNS, counted, draw_runs, draw_shares, outcomes
 
 SETTINGS = ("model.lr", "trainer.gradient_clip_val")
 SETUP = f"""

@@ -4,9 +4,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.comparison import compare, estimate, holm, paired
-from timemachine.exercises.drawing import panels, points_by_place
-from timemachine.exercises.stream import PARTS
+from timemachine.study.comparison import compare, estimate, holm, paired
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import panels
+from timemachine.study.stream import PARTS
 
 SETTINGS = ("model.lr", "model.input", "model.input_lr_factor", "model.embedding_dim", "model.embedding_sigma")
 SETUP = """

@@ -5,8 +5,9 @@ import math
 from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 
-from timemachine.exercises.comparison import against, estimate
-from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.study.comparison import against, estimate
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import panels
 
 BOOK, EXCERPT = 32, "excerpt starts at"  # time steps; setting data.start
 SETTINGS = ("data.num_steps",)

@@ -18,9 +18,10 @@ from torch import Tensor
 
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.scores import WARM_UP
-from timemachine.exercises.comparison import estimate
-from timemachine.exercises.drawing import ordered_colours, panels
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.comparison import estimate
+from timemachine.study.drawing import ordered_colours
+from timemachine.study.figures import panels
 
 NUM_TARGETS = 5000
 DISTANCES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)  # steps back, and lengths of a context

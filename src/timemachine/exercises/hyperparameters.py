@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 from pandas import DataFrame
 
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises.comparison import against, estimate, verdicts
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels
-from timemachine.exercises.stream import PARTS, scores
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.comparison import against, estimate, verdicts
+from timemachine.study.drawing import MARKERS
+from timemachine.study.figures import COLOURS, panels
+from timemachine.study.stream import PARTS, scores
 
 SETTINGS = ("model.hiddens", "data.num_steps", "model.lr")
 SETUP = """

@@ -16,11 +16,16 @@ from torch import Tensor
 from timemachine.clipping import clip_gradients
 from timemachine.config import require
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises.drawing import panels, points_by_place
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import panels
 
+REQUIRES = {"model.cell": ("rnn",)}  # reads its weights
 WINDOWS = 4
-COLUMNS = {f"differences/{name}": f"largest difference of a {name}" for name in ("loss", "final weight", "final logit")}
+COLUMNS = {
+    f"one_hot_is_embedding/{name}": f"largest difference of a {name}"
+    for name in ("loss", "final weight", "final logit")
+}
 PRECISIONS = {"64-true": "float64", "32-true": "float32"}
 
 SETTINGS = ("trainer.precision",)
@@ -103,7 +108,7 @@ def figure(jobs: DataFrame) -> Figure:
     fig, ((axes,),) = panels()
     axes.set(yscale="log", ylabel="largest difference of two implementations")
     precisions = table(jobs).groupby("precision", sort=False)
-    places = [name.removeprefix("differences/") for name in COLUMNS]
+    places = [name.removeprefix("one_hot_is_embedding/") for name in COLUMNS]
     points_by_place(axes, places, {name: differences.to_numpy().T for name, differences in precisions})
     for name in precisions.groups.keys() & {*PRECISIONS.values()}:
         epsilon = float(np.finfo(name).eps)

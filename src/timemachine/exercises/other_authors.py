@@ -8,9 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.books import SCORED, book_author, book_title, scores_of_books
-from timemachine.exercises.comparison import Estimate, estimate, holm
-from timemachine.exercises.drawing import panels
+from timemachine.study.books import SCORED, book_author, book_title, scores_of_books
+from timemachine.study.comparison import Estimate, estimate, holm
+from timemachine.study.figures import panels
 
 Pair = tuple[str, str, str]  # book read, training book of the model expected to lead, training book of the other model
 

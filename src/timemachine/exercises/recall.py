@@ -13,11 +13,13 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises.drawing import COLOURS, MARKERS, panels
 from timemachine.language_model import RNNLMScratch
 from timemachine.perplexity import in_evaluation_mode
+from timemachine.study.drawing import MARKERS
+from timemachine.study.figures import COLOURS, panels
 from timemachine.texts.recall import RECALLED, delay_of
 
+REQUIRES = {"data.corpus": ("recall", "recall_*"), "data.tokens": ("letters", "characters")}
 MAX_BLOCKS = 300
 CHANCE = 1 / len(RECALLED)
 LEARNED = 0.9  # accuracy at which a run has learned; conf/exercise/recall.yaml stops it there

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from pandas import DataFrame, Series
 
 from timemachine.config import require
-from timemachine.exercises.comparison import estimate
-from timemachine.exercises.drawing import panels
-from timemachine.exercises.outcomes import LEARNS, counted, draw_runs, draw_shares, outcomes
+from timemachine.study.comparison import estimate
+from timemachine.study.figures import panels
+from timemachine.study.outcomes import LEARNS, counted, draw_runs, draw_shares, outcomes
 
 INITIAL = "callbacks.recurrent_weights.initial"
 SETTINGS = ("model.activation", "model.lr", "trainer.gradient_clip_val", INITIAL)

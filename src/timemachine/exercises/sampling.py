@@ -12,11 +12,13 @@ from pandas import DataFrame
 
 from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
-from timemachine.exercises.comparison import estimate
-from timemachine.exercises.drawing import COLOURS, panels, points_by_place
 from timemachine.language_model import RNNLMScratch
+from timemachine.study.comparison import estimate
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import COLOURS, panels
 from timemachine.vocab import Vocab
 
+REQUIRES = {"data.tokens": ("letters",)}  # words of letters
 ALPHAS = {"P^0.5": 0.5, "P": 1.0, "P^1.5": 1.5, "P^2": 2.0, "P^4": 4.0, "P^8": 8.0}
 GREEDY, REAL = "greedy", "real text"
 PREFIXES = ("it has", "time traveller", "the ", "i ")
@@ -121,4 +123,4 @@ def figure(jobs: DataFrame) -> Figure:
 def _values(jobs: DataFrame, what: str) -> DataFrame:
     """Return a measure of each model that did not diverge (rows) by decoding method (columns)."""
     jobs = jobs[jobs["status"] == "completed"]
-    return DataFrame({name: MEASURES[what][1] * jobs[f"samples/{name}/{what}"] for name in (*ALPHAS, GREEDY, REAL)})
+    return DataFrame({name: MEASURES[what][1] * jobs[f"sampling/{name}/{what}"] for name in (*ALPHAS, GREEDY, REAL)})

@@ -1,12 +1,11 @@
 """Next edition, exercise 5: 10,000 windows and 100 epochs. What do the curves of training and validation show?"""
 
-from pathlib import Path
-
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.drawing import COLOURS, lines, panels
-from timemachine.run.rows import read_curve
+from timemachine.study.drawing import lines
+from timemachine.study.figures import COLOURS, panels
+from timemachine.study.generic import curve_of
 
 SETTINGS = ()
 SETUP = """
@@ -14,7 +13,7 @@ Perplexities are window perplexities, as in the book. Each excerpt is a rotation
 validation parts and a different seed; the tokens are learned from the whole text."""
 CAPTION = "Training and validation perplexity of each excerpt."
 COLUMNS = {"best_epoch": "best epoch", "best_val/perplexity": "validation, best", "val/perplexity": "validation, last",
-           "train/perplexity": "training, last", "best_val/bits_per_byte": "bits per byte, best",
+           "train/perplexity": "training, last", "val/bits_per_byte_at_best_epoch": "bits per byte, best",
            "val/bits_per_byte": "bits per byte, last"}  # fmt: skip
 FORMATS = {"per training token": ".0f", "best epoch": ".0f", "validation, best": ".1f", "validation, last": ".1f",
            "training, last": ".1f", "bits per byte, best": ".3f", "bits per byte, last": ".3f"}  # fmt: skip
@@ -34,6 +33,6 @@ def figure(jobs: DataFrame) -> Figure:
     series = {}
     for split, name in (("train", "training"), ("val", "validation")):
         for start, folder in zip(jobs["data.start"], jobs["folder"], strict=True):
-            series[f"{name}, from {start:,}"] = read_curve(Path(folder, "metrics.csv"), f"{split}/perplexity")
+            series[f"{name}, from {start:,}"] = curve_of(folder, f"{split}/perplexity")
     lines(axes, series, ",.1f", COLOURS[: len(series) // 2])  # one colour per excerpt
     return fig

@@ -3,9 +3,10 @@
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.comparison import against, estimate, verdicts
-from timemachine.exercises.drawing import panels, points_by_place
-from timemachine.exercises.stream import PARTS, SCORE_FORMATS, SCORES
+from timemachine.study.comparison import against, estimate, verdicts
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import panels
+from timemachine.study.stream import PARTS, SCORE_FORMATS, SCORES
 
 SETTINGS = ("model.tie_weights", "model.embedding_sigma", "model.lr", "model.input_lr_factor")
 SETUP = """

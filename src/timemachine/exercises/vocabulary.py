@@ -3,9 +3,10 @@
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.exercises.comparison import against, at_best, estimate, verdicts
-from timemachine.exercises.drawing import panels, plain_numbers, points_by_place
-from timemachine.exercises.stream import SCORE_FORMATS, SCORES
+from timemachine.study.comparison import against, at_best, estimate, verdicts
+from timemachine.study.drawing import plain_numbers, points_by_place
+from timemachine.study.figures import panels
+from timemachine.study.stream import SCORE_FORMATS, SCORES
 
 SETTINGS = ("data.vocab_size", "model.lr")
 SETUP = """

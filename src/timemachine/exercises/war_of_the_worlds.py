@@ -6,9 +6,10 @@ from textwrap import fill
 from matplotlib.figure import Figure
 from pandas import DataFrame, MultiIndex
 
-from timemachine.exercises.books import SCORED, TRAINING, book_author, book_title, scores_of_books
-from timemachine.exercises.comparison import Estimate, compare, estimate, holm, verdicts
-from timemachine.exercises.drawing import panels, points_by_place
+from timemachine.study.books import SCORED, TRAINING, book_author, book_title, scores_of_books
+from timemachine.study.comparison import Estimate, compare, estimate, holm, verdicts
+from timemachine.study.drawing import points_by_place
+from timemachine.study.figures import panels
 
 BITS = "stream/bits_per_byte"
 

@@ -32,6 +32,7 @@ class FusedRNNLM(RNNLMScratch):
     """
 
     backwards = ("auto", "fused", "bptt", "autograd")
+    replaced: list[str] | None = None  # `replaced_methods` during a fit, which asks for them once
 
     def __init__(
         self, vocab_size: int, hiddens: int = 32, sigma: float = 0.01, lr: float = 1.0, **network: Any
@@ -51,10 +52,10 @@ class FusedRNNLM(RNNLMScratch):
         cells and activations; under autocast, since the kernels do not support its precision; under torch.compile; if
         a hook computes a weight, as in pruning; and if a method is replaced that the kernels do not call.
         """
-        # Asked in each step, not once: a device, an autocast context or a method may change between two calls.
+        # Asked in each step, not once: a device or an autocast context may change between two calls.
         asked, (hiddens, vocab_size) = self.hparams["backward"], self.W_hq.shape
         are_parameters = has_parameters(self.rnn) and type(self.W_hq) is type(self.b_q) is nn.Parameter
-        if asked == "autograd" or not are_parameters or torch.compiler.is_compiling() or replaced_methods(self):
+        if asked == "autograd" or not are_parameters or torch.compiler.is_compiling() or self._replaced():
             return "autograd"
         if torch.is_autocast_enabled(self.W_hq.device.type):
             return "autograd"
@@ -80,6 +81,15 @@ class FusedRNNLM(RNNLMScratch):
         is_supported = asked in ("auto", "autograd") or "mixed" not in precision
         require(is_supported, "model.backward", asked, f"not supported with trainer.precision={precision}", "auto")
         kernels.keep_freed_memory()
+        self.replaced = replaced_methods(self)
+
+    def on_fit_end(self) -> None:
+        """Look for replaced methods again in each call."""
+        super().on_fit_end()
+        self.replaced = None
+
+    def _replaced(self) -> list[str]:
+        return replaced_methods(self) if self.replaced is None else self.replaced
 
     def on_train_start(self) -> None:
         """Note the kernel, which depends on the device and the precision."""

@@ -11,6 +11,7 @@ import html
 import json
 import math
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -25,11 +26,12 @@ if TYPE_CHECKING:  # these import torch, which takes seconds
     from timemachine.vocab import Vocab
 
 SCRIPTS: tuple[str, ...] = (
-    "random", "bpe", "model", "cells", "reading", "state", "characters", "text", "strip", "map", "next",
-    "play", "epochs", "experiments", "training", "curves", "share", "tour", "page",
+    "random", "bpe", "model", "cells", "reading", "state", "characters", "text", "views", "strip", "map", "next",
+    "play", "epochs", "experiments", "team", "training", "curves", "drawing", "share", "tour", "page",
 )  # fmt: skip
 WORKER = ("random", "worker")
-# Settings of the page's networks and data that differ from the book's, and validation perplexities of train.py.
+# Settings of the page's networks and data that differ from the book's, and results on The Time Machine: `found`, and
+# `python`, the validation perplexities of train.py.
 EXPERIMENTS = json.loads(Path(__file__).with_name("experiments.json").read_text(encoding="utf-8"))
 MAX_CHARACTERS = 175_000  # of the text, which a page includes to train on; The Time Machine has fewer
 NOUN = '<span class="noun">character</span>'  # the page writes "token" instead if its model reads tokens
@@ -45,6 +47,11 @@ TABLE_SETTINGS = {  # settings in the table of the page; an empty tuple: all set
     "data": tuple(DATA),
     "trainer": ("max_epochs", "max_steps", "precision", "accumulate_grad_batches", "gradient_clip_val"),
 }
+NEEDED: dict[str, set[str]] = {  # settings that only some cells, inputs or tokens have
+    "_target_": set(), "layers": {"deep_rnn"}, "activation": {"rnn", "deep_rnn"}, "forget_bias": {"lstm"},
+    "embedding_dim": {"embedding"}, "embedding_sigma": {"embedding"},
+    "vocab_size": {"bpe"}, "learn_on": {"bpe"}, "min_count": {"characters"},
+}  # fmt: skip
 
 
 class Epoch(NamedTuple):
@@ -99,11 +106,17 @@ def make_page(
 
 
 def _overrides(data: dict[str, Any]) -> list[str]:
-    """Return the settings of train.py for the text of the page, without a path."""
+    """Return the settings of train.py for the text of the page, quoted for a shell and without a path."""
     corpus = data["corpus"] if re.fullmatch(r"\w+", str(data["corpus"])) else "…"
     tokens = "letters" if data["tokens"] == "letters" else "characters"  # the networks of the page read no byte pairs
     changed = {"corpus": (corpus, "time_machine"), "start": (data["start"], 0), "tokens": (tokens, "letters")}
-    return [f"data.{name}={value}" for name, (value, default) in changed.items() if value != default]
+    return [shlex.quote(f"data.{name}={value}") for name, (value, default) in changed.items() if value != default]
+
+
+def _on_another_text(experiment: dict[str, Any]) -> dict[str, Any]:
+    """Return an experiment without its results on The Time Machine."""
+    is_recall = experiment.get("data", {}).get("text") == "recall"  # on generated letters
+    return {name: value for name, value in experiment.items() if is_recall or name not in ("found", "python")}
 
 
 def check_model(model: "RNNLMScratch") -> None:
@@ -132,13 +145,15 @@ def size_of(model: "RNNLMScratch", num_epochs: int = 0) -> int:
 
 
 def _table(summary: dict[str, Any], metrics: dict[str, float], weights: "dict[str, Tensor]") -> list[tuple[str, str]]:
-    """Return the names and values in the table of the page: the run, its settings and its finite metrics."""
+    """Return the names and values in the table of the page: the run, the settings that apply to it, finite metrics."""
     settings, size = summary["settings"], sum(weight.numel() for weight in weights.values())
     table = [("text", summary["corpus"]["title"]), ("status", summary["status"])]
     table += [("weights", f"{size:,}"), ("seed", str(settings["seed"]))]
+    used = {settings["model"].get("cell"), settings["model"].get("input"), settings["data"].get("tokens")}
     for section, names in TABLE_SETTINGS.items():
-        values = {name: value for name, value in settings.get(section, {}).items() if name != "_target_"}
-        table += [(f"{section}.{name}", format_value(values[name])) for name in names or values if name in values]
+        values = {name: value for name, value in settings.get(section, {}).items() if value not in (None, -1)}
+        apply = [name for name in names or values if name in values and used & NEEDED.get(name, used)]
+        table += [(f"{section}.{name}", format_value(values[name])) for name in apply]
     return table + [(name, f"{value:,.6g}") for name, value in metrics.items() if math.isfinite(value)]
 
 
@@ -155,10 +170,11 @@ def _encode_weights(weights: "dict[str, Tensor]", dtype: str) -> dict[str, str]:
 def fill(title: str, run: dict[str, Any]) -> bytes:
     """Fill the template with the title and the run as JSON, escaped so that they cannot close an HTML element."""
     folder = Path(__file__).parent
-    run = run | {"experiments": EXPERIMENTS}
+    run = run | {"experiments": [*map(_on_another_text, EXPERIMENTS)] if run["overrides"] else EXPERIMENTS}
     template, style = ((folder / name).read_text(encoding="utf-8") for name in ("page.html", "page.css"))
     script, worker = (
-        "".join((folder / f"{name}.js").read_text(encoding="utf-8") for name in names) for names in (SCRIPTS, WORKER)
+        "".join(_compact((folder / f"{name}.js").read_text(encoding="utf-8")) for name in names)
+        for names in (SCRIPTS, WORKER)
     )
     parts = {
         # The worker, a Blob, has the same policy, in which it compiles the kernel.
@@ -176,6 +192,11 @@ def fill(title: str, run: dict[str, Any]) -> bytes:
     }
     # In one pass, so that inserted text is not searched.
     return re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], template).encode()
+
+
+def _compact(script: str) -> str:
+    """Return a script without indentation, empty lines, and comments that are whole lines: a fifth of the page's."""
+    return re.sub(r"^\s*(//.*\n)?", "", re.sub(r"^ */\*\*.*?\*/\n", "", script, flags=re.M | re.S), flags=re.M)
 
 
 def _hash(content: str) -> str:

@@ -7,6 +7,7 @@ const sigmoid = (z) => 1 / (1 + Math.exp(-z));
 const slope = (s) => s * (1 - s); // derivative of the sigmoid, from its value
 const joined = (vectors) => Float64Array.from(vectors.flatMap((vector) => [...vector]));
 const partOf = (state, place, H) => state.subarray(place * H, (place + 1) * H); // a view: the H numbers of a layer
+const SUPERSCRIPTS = ["⁽¹⁾", "⁽²⁾", "⁽³⁾", "⁽⁴⁾"]; // of layers
 const total = (vectors) => vectors.reduce((sums, vector) => sums.map((sum, i) => sum + vector[i]));
 
 class RNN extends Model { // of one or more layers
@@ -19,6 +20,10 @@ class RNN extends Model { // of one or more layers
       const fromBelow = place ? affine(below, W_xh, b_h) : this.fromInput.h[index];
       return (below = affine(partOf(state, place, this.numHiddens), W_hh, fromBelow).map(PHI[this.activation]));
     }));
+  }
+  boxes(before, index, after) {
+    const name = `FC layer with ${this.activation}`, H = this.numHiddens;
+    return this.layers.map((_, place) => [name, this.layers.length > 1 ? `H${SUPERSCRIPTS[place]}` : "H", partOf(after, place, H)]);
   }
   back(before, index, after, dAfter) {
     const dBefore = [], H = this.numHiddens, slopeOf = SLOPE[this.activation];
@@ -49,6 +54,10 @@ class GRU extends Model { // the reset gate multiplies the product h W_hh, as in
     const { z, candidate } = this.parts(h, index);
     return candidate.map((c, unit) => c + z[unit] * (h[unit] - c));
   }
+  boxes(h, index) {
+    const { r, z, candidate } = this.parts(h, index);
+    return [["Reset gate", "R", r], ["Update gate", "Z", z], ["Candidate hidden state", "H̃", candidate]];
+  }
   back(h, index, _, dAfter) {
     const { r, z, fromState, candidate } = this.parts(h, index), [{ W_hr, W_hz, W_hh }] = this.layers;
     const dSums = dAfter.map((d, unit) => d * (1 - z[unit]) * (1 - candidate[unit] ** 2)); // of the candidate
@@ -63,8 +72,9 @@ class LSTM extends Model {
   get gates() { return "ifoc"; }
   get numState() { return 2 * this.numHiddens; }
   output(state) { return partOf(state, 0, this.numHiddens); }
+  memory(state) { return partOf(state, 1, this.numHiddens); }
   parts(state, index) {
-    const { layers: [layer], fromInput } = this, memory = partOf(state, 1, this.numHiddens);
+    const { layers: [layer], fromInput } = this, memory = this.memory(state);
     const [i, f, o, c] = [...this.gates].map((gate) =>
       affine(this.output(state), layer[`W_h${gate}`], fromInput[gate][index]).map(gate === "c" ? Math.tanh : sigmoid));
     return { i, f, o, c, memory, next: memory.map((m, unit) => f[unit] * m + i[unit] * c[unit]) };
@@ -72,6 +82,10 @@ class LSTM extends Model {
   step(state, index) {
     const { o, next } = this.parts(state, index);
     return joined([next.map((m, unit) => o[unit] * Math.tanh(m)), next]);
+  }
+  boxes(state, index) {
+    const { i, f, o, c } = this.parts(state, index);
+    return [["Forget gate", "F", f], ["Input gate", "I", i], ["Input node", "C̃", c], ["Output gate", "O", o]];
   }
   back(state, index, _, dAfter) {
     const { i, f, o, c, memory, next } = this.parts(state, index), [layer] = this.layers, dh = this.output(dAfter);

@@ -1,10 +1,12 @@
-// Make tokens visible; words for numbers. A token is a character, or some bytes with data.tokens=bpe.
+// Make tokens visible; write numbers. A token is a character, or some bytes with data.tokens=bpe.
 
 const SIGNS = { " ": "␣", "\n": "↵", "\t": "⇥" };
 const quoted = (t) => `“${shown(reading.tokens[t])}”`;
 const counted = (number) => `${number} ${model.noun}${number === 1 ? "" : "s"}`;
 const inWords = (number) => (number < 1e4 ? number.toFixed(2) : number.toPrecision(2).replace("e+", "e"));
+const signed = (number) => number.toFixed(2).replace("-", "−");
 const percent = (p) => (p < 5e-6 ? "< 0.001%" : `${(100 * p).toFixed(p < 0.001 ? 3 : 1)}%`);
+const cut = (text, length) => text.slice(0, length).replace(/[\ud800-\udbff]$/, ""); // not within a character
 const grouped = (number) => Math.round(number).toLocaleString("en");
 
 /** Return an element with the content and attributes. */

@@ -2,16 +2,13 @@
 
 const PERPLEXITIES = [1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 100], SHARES = [0, 0.25, 0.5, 0.75, 1]; // ticks
 const MOST = 100; // perplexity at the top, at most
-const LEFT = 44, RIGHT = 22, TOP = 10, BOTTOM = 36; // margins in pixels
+const LEFT = 44, RIGHT = 40, TOP = 10, BOTTOM = 36; // margins in pixels
 const svg = find("curves");
 
-/** Return the levels of horizontal lines, by their names. */
-function levels({ text, num_steps }) {
-  if (text === "recall") return { "chance: 6%": 1 / 16 };
-  const V = (training.alphabet ?? run).tokens.length, { val } = run.epochs.at(-1), lines = { [`guessing: ${V}`]: V };
-  const isSame = run.kind === "letters" && text === "beginning" && num_steps === run.window;
-  if (val && isSame && `${run.split}` === `${BOOK_SPLIT}`) lines[`saved network, validation: ${val.toFixed(1)}`] = val;
-  return lines;
+/** Return the curve of the saved network, by epoch, if the settings have its windows; otherwise []. */
+function savedCurve({ text, num_steps }) {
+  const isSame = run.kind === "letters" && text === "beginning" && num_steps === run.window && `${run.split}` === `${BOOK_SPLIT}`;
+  return isSame ? run.epochs.filter(({ epoch, val }) => epoch && val).map(({ epoch, val }) => [epoch, val]) : [];
 }
 
 /** Return 1, 2 or 5 times a power of ten: the distance of at most `count` ticks up to `most`. */
@@ -21,18 +18,21 @@ function stepOf(most, count) {
 }
 
 function drawCurves() {
-  const { settings: { networks, data }, ready, losses, epochs } = training, isRecall = data.text === "recall";
-  const until = Math.max(training.until, data.updates, training.update), lines = levels(data);
-  const unit = inEpochs() ? ready?.updatesPerEpoch ?? Math.ceil(BOOK_SPLIT[0] / data.batch_size) : 1; // updates per tick
-  const curves = networks.map((_, place) => ({
-    train: isRecall ? [] : losses.map(([update, ...means]) => [update, Math.exp(means[place])]),
-    val: epochs.map(({ update, networks }) => [update, networks[place][isRecall ? "recall" : "val"]]),
+  const { settings: { data }, learners } = training, isRecall = data.text === "recall";
+  const lines = isRecall ? { chance: 1 / 16 } : { guessing: (training.alphabet ?? run).tokens.length }; // level ones
+  const until = Math.max(training.until, data.updates, ...learners.map(({ latest }) => latest?.update ?? 0));
+  const unit = inEpochs() ? learners[0].ready?.updatesPerEpoch ?? Math.ceil(BOOK_SPLIT[0] / data.batch_size) : 1; // updates per tick
+  const curves = learners.map((learner) => ({
+    train: isRecall ? [] : learner.losses.map(([update, loss]) => [update, Math.exp(loss)]),
+    val: learner.epochs.map(({ update, val, recall }) => [update, isRecall ? recall : val]),
+    diverged: learner.latest && isLost(learner) ? learner.latest.update : null,
   }));
+  const saved = savedCurve(data).map(([epoch, val]) => [epoch * unit, val]).filter(([update]) => update <= until);
 
-  const width = svg.clientWidth, height = svg.clientHeight, right = width - RIGHT, bottom = height - BOTTOM;
+  const width = svg.clientWidth / zoom(), height = svg.clientHeight / zoom(), right = width - RIGHT, bottom = height - BOTTOM;
   const scale = (value) => (isRecall ? value : Math.log(Math.min(MOST, value)));
-  const values = curves.flatMap(({ train, val }) => [...train, ...val]).map(([, value]) => value).filter(Number.isFinite);
-  const plotted = [...Object.values(lines), 6, ...values];
+  const values = [saved, ...curves.flatMap(({ train, val }) => [train, val])].flat().map(([, value]) => value).filter(Number.isFinite);
+  const plotted = [...Object.values(lines), 6, ...values, ...(curves.some(({ diverged }) => diverged !== null) ? [MOST / 1.2] : [])];
   const [least, most] = isRecall ? [0, 1.03] : [scale(0.88 * Math.min(...plotted)), scale(1.2 * Math.max(...plotted))];
   const x = (update) => Math.round(LEFT + (update / until) * (right - LEFT));
   const y = (value) => Math.round(bottom - ((scale(value) - least) / (most - least)) * (bottom - TOP));
@@ -48,15 +48,21 @@ function drawCurves() {
   }
   const step = stepOf(until / unit, width < 480 ? 5 : 10);
   for (let tick = 0; tick * unit <= until; tick += step) parts.push(label("middle", x(tick * unit), bottom + 16, grouped(tick)));
-  for (const value of Object.values(lines)) parts.push(level("level", value));
+  for (const value of Object.values(lines)) parts.push(level("level", value), label("", right + 5, y(value) + 4, isRecall ? "6%" : value));
+  if (saved.length) parts.push(line("saved", saved), label("", right + 5, y(saved.at(-1)[1]) + 4, saved.at(-1)[1].toFixed(1)));
   curves.forEach((curve, place) => {
     const [train, val] = [curve.train, curve.val].map((points) => points.filter(([, value]) => Number.isFinite(value)));
     const ends = val.slice(-1).map(([update, value]) => `<circle cx="${x(update)}" cy="${y(value)}" r="4"/>`);
+    if (curve.diverged !== null) { // a line from where it was to a cross at the top
+      const end = [curve.diverged, isRecall ? 1 : MOST], from = train.at(-1) ?? [0, lines.guessing ?? 0];
+      train.push(from, end);
+      ends.push(`<path class="cross" d="M${x(end[0]) - 6} ${y(end[1]) - 6}l12 12m0 -12l-12 12"/>`);
+    }
     parts.push(`<g class="network-${place}">`, train.length ? line("train", train) : "", val.length ? line("val", val) : "", ...ends, "</g>");
   });
-  for (const [name, value] of Object.entries(lines)) parts.push(label("end halo", right, y(value) - 5, name));
   svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   svg.innerHTML = parts.join(""); // numbers, and words of this file
+  find("levels").textContent = `dashed: ${[...Object.keys(lines), saved.length && "the saved network"].filter(Boolean).join(", ")}`;
   const ends = curves.map(({ val }, place) => `${names()[place]}: ${val.length ? inWords(val.at(-1)[1]) : "not trained"}`);
   svg.setAttribute("aria-label", `${title}, in validation. ${ends.join("; ")}`);
 }

@@ -6,6 +6,8 @@ const fieldsOf = (group) => Object.fromEntries([...find(group).content.children]
 const NETWORK = fieldsOf("network-fields"), DATA = fieldsOf("data-fields");
 const SIGMA = 0.01; // initial scale of all other weights
 const BOOK_SPLIT = [10_000, 5_000], MOST_TRAIN = 150_000; // windows for training and validation
+const GATES = { rnn: 1, gru: 3, lstm: 4 }, SIZES = [9000, 24_000, 70_000]; // parameters
+const RATES = { rnn: [0.016, 0.008, 0.004], gru: [0.016, 0.016, 0.008], lstm: [0.032, 0.016, 0.016] }; // conf/exercise/cells.yaml
 const EVALUATE_EVERY = 100; // updates, at least, as in worker.js
 
 const bookOf = (fields) => Object.fromEntries(Object.entries(fields).map(([name, field]) => [name, valueOf(field)]));
@@ -17,9 +19,15 @@ function settingsOf({ networks, data }) {
 }
 
 /** Return the settings that train.py accepts with a network's cell. */
-function supported({ activation, layers, sigma_hh, ...network }) {
+function supported({ activation, layers, sigma_hh, init_hh, ...network }) {
   if (network.cell !== "rnn") return network;
-  return layers > 1 ? { ...network, cell: "deep_rnn", activation, layers } : { ...network, activation, sigma_hh };
+  return layers > 1 ? { ...network, cell: "deep_rnn", activation, layers } : { ...network, activation, sigma_hh, init_hh };
+}
+
+/** Return the rate of AdamW that the study of cells found for a network, at the nearest of three sizes. */
+function rateOf({ cell, hiddens: H }, V) {
+  const parameters = GATES[cell] * (V + H + 1) * H + (H + 1) * V, distances = SIZES.map((size) => Math.abs(Math.log(parameters / size)));
+  return RATES[cell][distances.indexOf(Math.min(...distances))];
 }
 
 /** Return the numbers of windows for training and validation; null: 90 and 5% of a text that has too few. */

@@ -51,6 +51,7 @@ function sample(P, random) {
 //   output(state)                         the hidden units (H) that the output layer reads: a view of the state (S)
 //   step(state, index)                    the state after another token
 //   back(before, index, after, dAfter)    the gradient (S) at the state before a token, from the one at the state after
+//   boxes(before, index, after)           the boxes of the book's drawing: name, symbol and values (H) of each
 class Model {
   /** `weights`: arrays by their names in Python. The other argument has the tokens (V), their kind, and the network. */
   constructor({ tokens, kind, unk, cell, activation, hiddens }, weights) {
@@ -104,6 +105,8 @@ class Model {
 
   /** Return the hidden units of a state that are shown: all layers of an RNN, not an LSTM's memory. */
   hiddens(state) { return this instanceof LSTM ? this.output(state) : state; }
+
+  get numUnits() { return this.hiddens(this.noState).length; }
 
   logits(state) { return affine(this.output(state), this.W_hq, this.b_q); }
 

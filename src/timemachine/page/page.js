@@ -5,7 +5,7 @@ let frame = 0; // the next slice of reading, or the drawing after the last one
 
 /** Read the box's text again after a change. */
 function update() {
-  reading.take(box.value);
+  for (const view of views) view.reading.take(box.value);
   choose(last());
 }
 
@@ -17,20 +17,18 @@ function choose(t) {
   work();
 }
 
-/** Read the text with another model. */
-function show(other) {
-  const isOther = other.noun !== model.noun;
-  model = other;
-  reading = new Reading(model);
-  reading.take(box.value);
+/** Read the text with other networks, by their names; the one at `front` continues it. */
+function show(models, names, front = 0) {
+  const isOther = models[front].noun !== model.noun;
+  showViews(models, names, front);
   drawModel();
-  choose(isOther ? last() : at()); // other tokens have other places
+  isOther ? choose(last()) : work(); // other tokens have other places
 }
 
 /** Read for a while and draw the grey text; in the next frame, continue or draw the rest. */
 function work() {
   cancelAnimationFrame(frame);
-  const isRead = reading.advance(performance.now() + SLICE);
+  const until = performance.now() + SLICE, isRead = views.every((view) => view.reading.advance(until));
   drawGhost();
   frame = requestAnimationFrame(isRead ? draw : work);
 }
@@ -40,19 +38,26 @@ function drawModel() {
   document.querySelectorAll(".noun").forEach((place) => (place.textContent = model.noun));
   document.querySelectorAll(".phi").forEach((place) => (place.textContent = model.activation));
   document.body.classList.toggle("tokens", model.noun === "token");
+  find("views").classList.toggle("several", views.length > 1);
   find("plain").hidden = !model.isPlain;
   drawEpoch();
 }
 
 function draw() {
-  const t = at();
+  const t = at(), isOfUnit = views.some(({ unit }) => unit !== null);
   drawUnread();
-  drawTotal();
-  drawStrip();
-  drawChosen(t);
-  drawHeat(t);
+  for (const view of views) {
+    drawTotal(view);
+    drawHeat(view, t);
+    drawStrip(view);
+    drawChosen(view, t);
+    drawNext(view, t);
+  }
+  find("by-unit").hidden = !isOfUnit;
+  find("by-surprise").hidden = isOfUnit;
+  drawGradients(t);
   drawPlay();
-  if (find("part-next").open) drawNext(t);
+  if (drawing.clientWidth) drawNetwork(t); // not if it is hidden
 }
 
 function start() {
@@ -64,11 +69,11 @@ function start() {
   addEventListener("change", ({ target }) => target.type === "number" && (target.value = valueOf(target)));
   for (const part of document.querySelectorAll("details")) part.addEventListener("toggle", work);
   document.querySelector("main").hidden = false;
-  drawModel();
+  find("part-inside").open = innerWidth >= 960; // a phone has no room for it at first
   setUp(run.experiments.at(run.text ? 0 : -1)); // the last one generates its text
+  showEpoch(chosen.epoch);
   drawChoice();
   if (restore()) return;
-  update();
   reading.advance();
   const surprises = reading.surprises.slice(0, NUM_GHOST);
   choose(Math.max(1, surprises.indexOf(Math.max(...surprises.slice(1))))); // a surprise that can be explained

@@ -38,7 +38,7 @@ function drawPlay() {
 find("play").addEventListener("click", togglePlay);
 for (const [name, step] of [["back", -1], ["forth", 1]]) find(name).addEventListener("click", () => [pause(), showUpTo(at() + step)]);
 document.addEventListener("keydown", (event) => {
-  if (event.key !== " " || ![document.body, strip].includes(event.target)) return;
+  if (event.key !== " " || !event.target.matches("body, .strip, .map")) return;
   togglePlay();
   event.preventDefault();
 });

@@ -1,5 +1,4 @@
-// Random numbers, for the page and for the worker. The same seed gives the same numbers in every browser, so nothing here
-// calls Math.log or Math.cos, whose last bit may differ from one browser to another.
+// Random numbers that are the same in every browser: without Math.log and Math.cos, whose last bits differ.
 
 /** Return a function that draws uniform numbers from [0, 1); a seed determines them (mulberry32). */
 function uniform(seed) {

@@ -41,16 +41,29 @@ class Reading {
     return this.surprises.slice(1, this.known).reduce((a, b) => a + b) / (this.known - 1);
   }
 
-  /** Yield the norm of the gradient of token t's loss (nats) with respect to each earlier state, from t - 1 back. */
+  // Yield the norm of the gradient of token t's log odds (bits) with respect to each earlier state, from t - 1 back. That
+  // of the loss is smaller by the factor 1 - p, so it vanishes where a network is certain.
   *gradients(t) {
     if (t === 0) return;
-    const { model, states, indices } = this, dLogits = this.expected(t);
-    dLogits[indices[t]] -= 1;
+    const { model, states, indices } = this, P = this.expected(t), actual = indices[t];
+    P[actual] = 0;
+    const others = P.reduce((a, b) => a + b), dLogits = P.map((p) => p / others / Math.LN2);
+    dLogits[actual] = -1 / Math.LN2;
     let dState = model.backLogits(dLogits);
     for (let s = t - 1; ; s--) {
       yield Math.hypot(...dState);
       if (s === 0) return;
       dState = model.back(states[s - 1], indices[s], states[s], dState);
     }
+  }
+
+  /** Return how long each unit keeps its value: the correlation with its value after the token before. */
+  persistence() {
+    const hiddens = this.states.slice(0, this.known).map((state) => this.model.hiddens(state)), T = hiddens.length;
+    return Array.from(hiddens[0], (_, unit) => {
+      const h = hiddens.map((all) => all[unit]), mean = h.reduce((a, b) => a + b) / T;
+      const variance = h.reduce((sum, x) => sum + (x - mean) ** 2, 0);
+      return variance ? 1 - h.slice(1).reduce((sum, x, t) => sum + (x - h[t]) ** 2, 0) / (2 * variance) : 1;
+    });
   }
 }

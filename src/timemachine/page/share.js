@@ -9,8 +9,8 @@ const groupsOf = ({ networks, data }) =>
 
 /** Return the state of the page as the part of a link after #. */
 function linkOf() {
-  const { settings, update } = training, { epoch } = run.epochs[chosen.epoch], own = find("own").value;
-  const state = new URLSearchParams({ text: box.value, at: at(), networks: settings.networks.length });
+  const { settings } = training, update = reached(), { epoch } = run.epochs[chosen.epoch], own = find("own").value;
+  const state = new URLSearchParams({ text: cut(box.value, box.maxLength), at: at(), networks: settings.networks.length });
   if (chosen.alpha !== 2) state.set("alpha", chosen.alpha ?? "greedy");
   if (chosen.seed) state.set("seed", chosen.seed);
   for (const [group, fields, beginning] of groupsOf(settings)) {
@@ -21,6 +21,8 @@ function linkOf() {
   if (chosen.network !== null) state.set("network", chosen.network);
   else if (epoch !== null) state.set("epoch", epoch);
   if (update) state.set("trained", Math.min(update, DATA.updates.max));
+  views.forEach(({ unit }, place) => unit === null || state.set(`${place}.unit`, unit));
+  if (find("sorted").checked) state.set("sorted", 1);
   if (settings.data.text === "own" && own.length <= MAX_SHARED) state.set("own", own);
   return state;
 }
@@ -34,7 +36,8 @@ function accepted(field, text) {
 
 /** Return the settings of a link; those that it lacks or that are not valid are the book's. */
 function settingsFrom(state) {
-  const settings = settingsOf({ networks: state.get("networks") === "2" ? [{}, {}] : [{}] });
+  const number = ["1", "2", "3"].indexOf(state.get("networks")), networks = Array.from({ length: Math.max(0, number) + 1 }, () => ({}));
+  const settings = settingsOf({ networks });
   for (const [group, fields, beginning] of groupsOf(settings)) {
     for (const [name, field] of Object.entries(fields)) {
       group[name] = accepted(field, state.get(beginning + name)) ?? group[name];
@@ -47,8 +50,8 @@ function settingsFrom(state) {
 function restore() {
   const state = new URLSearchParams(location.hash.slice(1));
   if (!state.has("text")) return false;
-  box.value = state.get("text").slice(0, box.maxLength);
-  find("own").value = (state.get("own") ?? "").slice(0, MAX_SHARED);
+  box.value = cut(state.get("text"), box.maxLength);
+  find("own").value = cut(state.get("own") ?? "", MAX_SHARED);
   const settings = settingsFrom(state), isSame = (other) => JSON.stringify(settingsOf(other)) === JSON.stringify(settings);
   setUp(run.experiments.find(isSame) ?? null, settings);
   training.isRestored = true;
@@ -59,8 +62,10 @@ function restore() {
   find("alpha").value = state.get("alpha") ?? find("alpha").defaultValue;
   find("seed").value = accepted(find("seed"), state.get("seed")) ?? 0;
   find("choice").dispatchEvent(new Event("input"));
+  find("sorted").checked = state.has("sorted");
+  VIEWS.forEach((view, place) => (view.unit = /^\d{1,4}$/.test(state.get(`${place}.unit`)) ? Number(state.get(`${place}.unit`)) : null));
   choose(state.has("at") ? Math.trunc(state.get("at")) || 0 : last());
-  const trained = accepted(DATA.updates, state.get("trained")), network = ["0", "1"].indexOf(state.get("network"));
+  const trained = accepted(DATA.updates, state.get("trained")), network = ["0", "1", "2"].indexOf(state.get("network"));
   if (!trained) return true;
   if (network in settings.networks) chosen.network = network;
   train(trained);
@@ -76,7 +81,7 @@ async function copy(text, copied, refused) {
 addEventListener("hashchange", restore);
 find("copy").addEventListener("click", () => {
   const isCut = training.settings.data.text === "own" && find("own").value.length > MAX_SHARED;
-  const update = Math.min(training.update, DATA.updates.max);
+  const update = Math.min(reached(), DATA.updates.max);
   const trained = update ? `, and trains ${grouped(update)} updates again` : "";
   const lacks = isCut ? ` It lacks your training text, which has more than ${grouped(MAX_SHARED)} characters.` : "";
   const said = `restores text and settings${trained}.${lacks}`;

@@ -27,7 +27,7 @@ const report = (text) => (find("said").textContent = text);
 /** Draw the continuation, unless the text is still being read or it was dismissed. */
 function drawGhost() {
   const isWanted = reading.isComplete && !dismissed, state = reading.states[last()];
-  ghost = isWanted ? model.continuation(state, NUM_GHOST, chosen.alpha, source()).slice(0, room()) : "";
+  ghost = isWanted ? cut(model.continuation(state, NUM_GHOST, chosen.alpha, source()), room()) : "";
   find("typed").textContent = box.value;
   find("ghost").textContent = `${ghost}\u200b`; // gives an empty last line its height
   find("take").disabled = !ghost;
@@ -75,7 +75,7 @@ box.addEventListener("keydown", (event) => {
 find("take").addEventListener("click", () => write(ghost));
 find("more").addEventListener("click", () => {
   reading.advance();
-  write(model.continuation(reading.states[last()], NUM_MORE, chosen.alpha, source())); // as much as fits
+  write(cut(model.continuation(reading.states[last()], NUM_MORE, chosen.alpha, source()), room())); // as much as fits
   report(room() ? `${counted(NUM_MORE)} written at the end.` : FULL);
 });
 find("excerpt").addEventListener("click", () => write(excerpt(Math.random()), 0, box.value.length));

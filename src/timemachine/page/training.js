@@ -1,21 +1,29 @@
-// The panel that trains one or two networks in the worker, and redraws everything with the weights that it sends.
+// The panel that trains up to three networks in workers, and redraws everything with the weights that they send.
 
 const MAX_SYMBOLS = 256; // of an own text; rarer ones are read as <unk>
 const BY_HEART = 1.03, RISES = 5; // factor by which validations exceed the lowest, and their number, to say so
 const MAX_POINTS = 1000; // of the curve of the training loss
+const WARM_UP = 1000; // ms after the start of a training in which its button does not pause it: a finger may be on its way
 const NUM_RECALLED = 512; // windows of the recall corpus for validation
 const RECALL = { kind: "letters", tokens: [..."abcdefghijklmnopqrstuvwxyz "], unk: -1 };
 const kernel = bytes(find("kernel").textContent);
 const canTrain = typeof WebAssembly === "object" && WebAssembly.validate(kernel); // not without SIMD
-// experiment: null after a change of its settings. isRestored: from a link. until: the update at which training stops.
-// ready, latest, epochs: messages of the worker, the last two of "progress" and "epoch". losses: [update, loss of each
-// network], for the curves.
-const training = { experiment: null, settings: null, worker: null, on: false, update: 0 };
+// experiment: null after a change of its settings. isRestored: from a link. team: the workers, see team.js. until: the update
+// at which training stops. learners: what each network has sent: see `newLearner`.
+const training = { experiment: null, settings: null, team: null, on: false, began: -Infinity, learners: [] };
+// ready, latest, epochs: messages of the worker, the last two of "progress" and "epoch". losses: pairs of update and loss.
+const newLearner = () => ({ ready: null, latest: null, epochs: [], losses: [] });
+
+/** Return the update that all networks have reached but those that have diverged. */
+function reached() {
+  const learning = training.learners.filter(({ latest }) => !latest?.diverged), those = learning.length ? learning : training.learners;
+  return Math.min(...those.map(({ latest }) => latest?.update ?? 0));
+}
 
 /** Return the text that networks train on, its kind and its symbols; of the recall corpus, an example. */
 function alphabetOf({ text, delay }) {
   const fillers = "qrstuvwxyz".repeat(4).slice(0, delay - 2);
-  if (text === "recall") return { ...RECALL, text: `d${fillers} dg${fillers} ` }; // "g" follows
+  if (text === "recall") return { ...RECALL, text: `d${fillers} dg${fillers} g` };
   const { kind, tokens, unk } = run, isOwn = text === "own";
   const characters = isOwn ? NORMALISE.characters(find("own").value) : run.text;
   if (!isOwn && kind === "letters") return { kind, tokens, unk, text: characters };
@@ -34,25 +42,24 @@ function dataOf({ text, delay, batch_size, num_steps }, { tokens, unk, text: cha
 }
 
 /** Take the settings of an experiment, or others, and remove the networks that were trained. */
-function setUp(experiment, settings = settingsOf(experiment)) {
-  training.worker?.terminate();
-  Object.assign(training, { experiment, settings, isRestored: false, worker: null, on: false, update: 0, until: 0 });
-  Object.assign(training, { ready: null, latest: null, epochs: [], losses: [], alphabet: null });
+function setUp(experiment, settings = settingsOf(experiment), isTyping = false) {
+  training.team?.end();
+  const learners = settings.networks.map(newLearner);
+  Object.assign(training, { experiment, settings, isRestored: false, team: null, on: false, until: 0, learners, alphabet: null });
   if (chosen.network !== null) showEpoch(run.epochs.length - 1);
-  drawSettings();
+  if (!isTyping) drawSettings();
   drawTraining();
 }
 
-function startWorker() {
+function startTraining() {
   const { networks, data } = training.settings, alphabet = training.alphabet = alphabetOf(data);
   const url = URL.createObjectURL(new Blob([find("worker").textContent], { type: "text/javascript" }));
-  const worker = training.worker = new Worker(url), settings = networks.map((network) => ({ sigma: SIGMA, ...supported(network) }));
-  worker.onmessage = ({ data: message }) => RECEIVE[message.type](message);
-  worker.onerror = ({ message }) => {
+  const settings = networks.map((network) => ({ sigma: SIGMA, ...supported(network) }));
+  const message = { wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed };
+  training.team = startTeam(url, message, navigator.hardwareConcurrency || 1, (place, message) => RECEIVE[message.type](message, place), (error) => {
     setUp(training.experiment, training.settings);
-    find("trained").textContent = `The training stopped: ${message}.`;
-  };
-  worker.postMessage({ type: "start", wasm: kernel, networks: settings, data: dataOf(data, alphabet), seed: data.seed });
+    find("trained").textContent = `The training stopped: ${error}.`;
+  });
 }
 
 /** Train up to an update, by default up to the next multiple of the number in the settings. */
@@ -60,62 +67,75 @@ function train(until = null) {
   if (!canTrain || isTooShort()) return;
   stopReplay();
   pause();
-  if (!training.worker) startWorker();
+  if (!training.team) startTraining();
   const { networks, data: { updates } } = training.settings;
-  training.until = until ?? (Math.floor(training.update / updates) + 1) * updates;
-  training.on = true;
+  training.until = until ?? (Math.floor(reached() / updates) + 1) * updates;
+  Object.assign(training, { on: true, began: performance.now() });
+  setTimeout(drawTraining, WARM_UP);
   chosen.network ??= networks.length - 1; // in the experiments, the one that learns more
-  training.worker.postMessage({ type: "run", until: training.until });
+  training.team.send({ type: "run", until: training.until });
   drawTraining();
 }
 
-const pauseTraining = () => training.worker.postMessage({ type: "pause" });
+const isWarmingUp = () => performance.now() < training.began + WARM_UP;
+const pauseTraining = () => training.team.send({ type: "pause" });
 const inEpochs = () => ["beginning", "own"].includes(training.settings.data.text); // or in updates
 const leastOwn = () => Math.max(1000, 25 * training.settings.data.num_steps); // 5% are a window or more
 const isTooShort = () => training.settings.data.text === "own" && find("own").value.length < leastOwn();
 
 const RECEIVE = {
-  ready: (message) => (training.ready = message),
-  epoch: (message) => training.epochs.push(message),
-  progress(message) {
-    const isFirst = !training.latest, { update, networks } = message;
-    Object.assign(training, { latest: message, update });
-    training.losses.push([update, ...networks.map(({ loss }) => loss)]);
-    if (training.losses.length > MAX_POINTS) training.losses = training.losses.filter((_, place) => place % 2);
+  ready: (message, place) => (training.learners[place].ready = message),
+  epoch(message, place) {
+    training.learners[place].epochs.push(message);
     drawTraining();
-    if (reading.isComplete) showTrained(); // a long text may take longer to read than until the next message
+  },
+  progress(message, place) {
+    const isFirst = training.learners.every(({ latest }) => !latest), learner = training.learners[place];
+    learner.latest = message;
+    learner.losses.push([message.update, message.loss]);
+    if (learner.losses.length > MAX_POINTS) learner.losses = learner.losses.filter((_, place) => place % 2);
+    drawTraining();
+    if (reading.isComplete || isFirst) showTrained(); // a long text may take longer to read than until the next message
     if (!isFirst || chosen.network === null || training.isRestored) return; // a link's text stays
     const isRecall = training.settings.data.text === "recall"; // whose text has blocks
     if (!isRecall && model.unknown(box.value).length < new Set(model.read(box.value)).size / 2) return;
     write(excerpt(0), 0, box.value.length);
     report("An example replaces your text. Ctrl-Z brings it back.");
   },
-  paused({ update }) {
-    training.on = false;
+  paused() {
+    Object.assign(training, { on: false, began: -Infinity });
     drawTraining();
     showTrained();
-    find("announced").textContent = `Training stopped at update ${update}.`;
+    find("announced").textContent = `Training stopped at update ${reached()}.`;
   },
 };
 
-/** Read the text with the chosen one of the networks that train, if one is chosen. */
+/** Read the text with the networks that train, if one of them is chosen. */
 function showTrained() {
-  if (chosen.network === null) return;
-  const network = supported(training.settings.networks[chosen.network]);
-  show(new CELLS[network.cell]({ ...training.alphabet, ...network }, training.latest.networks[chosen.network].weights));
+  const places = training.learners.flatMap(({ latest }, place) => (latest ? [place] : []));
+  if (!places.includes(chosen.network)) return;
+  const models = places.map((place) => {
+    const network = supported(training.settings.networks[place]), learner = training.learners[place];
+    if (learner.shown !== learner.latest) {
+      learner.model = new CELLS[network.cell]({ ...training.alphabet, ...network }, learner.latest.weights);
+      learner.shown = learner.latest;
+    }
+    return learner.model;
+  });
+  show(models, places.map((place) => names()[place]), places.indexOf(chosen.network));
 }
 
 /** Return whether a network has diverged, or is worse than guessing. */
-function isLost(place) {
-  const { val } = training.epochs.at(-1)?.networks[place] ?? { val: 0 };
-  return training.latest?.networks[place].diverged || !(val <= training.alphabet?.tokens.length);
+function isLost({ epochs, latest }) {
+  const { val } = epochs.at(-1) ?? { val: 0 };
+  return latest?.diverged || !(val <= training.alphabet?.tokens.length);
 }
 
 /** Return the networks' names, with a setting that differs if they would be equal. */
 function names() {
   const { networks } = training.settings;
-  const titles = networks.map(({ cell, activation, layers, hiddens }) => {
-    const rnn = [layers > 1 && `${layers}-layer`, activation === "relu" && "ReLU", "RNN"].filter(Boolean).join(" ");
+  const titles = networks.map(({ cell, activation, layers, hiddens, init_hh }) => {
+    const rnn = [layers > 1 && `${layers}-layer`, activation === "relu" && "ReLU", layers === 1 && init_hh === "identity" && "identity", "RNN"].filter(Boolean).join(" ");
     return `${cell === "rnn" ? rnn : cell.toUpperCase()}, ${hiddens} units`;
   });
   const differs = Object.keys(NETWORK).find((name) => networks[0][name] !== networks.at(-1)[name]);
@@ -124,14 +144,15 @@ function names() {
 }
 
 function drawTraining() {
-  const { on, update, until, ready, latest, worker } = training;
+  const { on, until, learners, team } = training, update = reached(), { ready, latest } = learners[0];
   const next = !update ? "Train" : update >= until ? "Train longer" : "Continue";
-  find("train").textContent = on ? "❙❙ Pause" : `▶\ufe0e ${next}`;
+  find("train").textContent = !on ? `▶\ufe0e ${next}` : isWarmingUp() ? "Training …" : "❙❙ Pause";
   find("train").disabled = !canTrain || isTooShort();
-  find("reset").disabled = !worker;
-  const numbers = [`update ${grouped(update)}`];
-  if (latest && inEpochs()) numbers.push(`epoch ${(update / ready.updatesPerEpoch).toFixed(1)}`);
-  if (latest) numbers.push(`${latest.seconds.toFixed(1)} s`, `${grouped(latest.charsPerSecond)} characters/s`);
+  find("reset").disabled = !team;
+  const numbers = [`update ${grouped(update)}`], speed = learners.reduce((sum, { latest }) => sum + (latest?.charsPerSecond || 0), 0);
+  if (ready && inEpochs()) numbers.push(`epoch ${(update / ready.updatesPerEpoch).toFixed(1)}`);
+  if (latest) numbers.push(`${Math.max(...learners.map(({ latest }) => latest?.seconds ?? 0)).toFixed(1)} s`);
+  if (speed) numbers.push(`${grouped(speed)} characters/s`);
   find("trained").textContent = !canTrain ? "Training needs WebAssembly with SIMD, which this browser lacks."
     : isTooShort() ? `Paste at least ${grouped(leastOwn())} characters.` : numbers.join(", ");
   drawReaders();
@@ -141,18 +162,18 @@ function drawTraining() {
 
 /** List the networks that can read the text, and choose the shown one. */
 function drawReaders() {
-  const all = ["the saved network", ...(training.latest ? names() : [])], list = find("reader");
+  const isTrained = training.learners.every(({ latest }) => latest), list = find("reader");
+  const all = ["the saved network", ...(isTrained ? names() : [])];
   if ([...list.options].map(({ text }) => text).join() !== all.join()) {
     list.replaceChildren(...all.map((name, place) => new Option(name, place ? place - 1 : "")));
   }
-  list.value = training.latest ? chosen.network ?? "" : "";
+  list.value = isTrained ? chosen.network ?? "" : "";
   list.disabled = all.length === 1;
 }
 
 /** Say of a network whose validation perplexity keeps rising that it learns by heart; "" for others. */
-function learnsByHeart(title, place) {
-  const results = training.epochs.map(({ networks }) => networks[place]), vals = results.map(({ val }) => val);
-  const { train, val } = results.at(-1) ?? {}, lowest = Math.min(...vals), later = vals.slice(-RISES);
+function learnsByHeart(title, { epochs }) {
+  const vals = epochs.map(({ val }) => val), { train, val } = epochs.at(-1) ?? {}, lowest = Math.min(...vals), later = vals.slice(-RISES);
   if (vals.length <= RISES || train >= val || later.some((val) => val <= BY_HEART * lowest)) return "";
   return `${title} learns by heart: its validation perplexity has risen from ${inWords(lowest)} to ${inWords(val)}.` +
     " A longer text helps, or fewer updates.";
@@ -160,18 +181,21 @@ function learnsByHeart(title, place) {
 
 /** Draw the numbers of each network next to those of train.py, and the command. */
 function drawResults() {
-  const { experiment, settings: { networks, data }, epochs, ready, update } = training, titles = names();
-  const lost = networks.map((_, place) => update > 0 && isLost(place));
-  find("scores").replaceChildren(...networks.map((_, place) => {
-    const { train, val, recall } = epochs.at(-1)?.networks[place] ?? {}, python = experiment?.python[place];
+  const { experiment, settings: { networks, data }, learners } = training, titles = names(), python = experiment?.python;
+  find("with-python").hidden = !python;
+  find("scores").replaceChildren(...learners.map((learner, place) => {
+    const { ready, latest, epochs } = learner, { train, val, recall } = epochs.at(-1) ?? {};
     const recalls = recall == null ? "" : `, recalls ${Math.round(100 * recall)}%`;
-    const numbers = lost[place] ? ["diverged", ""] : val ? [inWords(train), inWords(val) + recalls] : ["", ""];
-    const cells = [ready ? grouped(ready.parameters[place]) : "", ...numbers, python === null ? "diverged" : python?.toFixed(2) ?? ""];
+    const numbers = latest?.diverged ? ["", `diverged at update ${grouped(latest.update)}`]
+      : val && isLost(learner) ? ["", "diverged"] : val ? [inWords(train), inWords(val) + recalls] : ["", ""];
+    const cells = [ready ? grouped(ready.parameters) : "", ...numbers];
+    if (python) cells.push(python[place]?.toFixed(2) ?? "diverged");
     const head = create("th", titles[place], { className: `network-${place}`, scope: "row" });
     return create("tr", [head, ...cells.map((text) => create("td", text))]);
   }));
-  find("expected").textContent = experiment?.says ?? "Your own settings: train.py has not been run with them.";
-  find("noted").textContent = titles.map((title, place) => (lost[place] ? "" : learnsByHeart(title, place))).join(" ").trim();
+  find("expected").textContent = experiment ? [experiment.says, experiment.found].filter(Boolean).join(" ")
+    : "Your own settings. Choosing a cell sets AdamW and the rate that the study of cells found for its size.";
+  find("noted").textContent = learners.map((learner, place) => (isLost(learner) ? "" : learnsByHeart(titles[place], learner))).join(" ").trim();
   find("command").textContent = networks.map((network) => commandOf(network, data)).join("\n");
 }
 
@@ -192,37 +216,39 @@ function drawSettings() {
   find("settings").replaceChildren(...rows);
   find("settings-head").hidden = !rows.length;
   find("as-book").hidden = rows.length > 0;
-  find("compare").checked = networks.length === 2;
-  find("second").hidden = networks.length < 2;
+  find("compare").checked = networks.length > 1;
+  [1, 2].forEach((place) => (find("settings-head").querySelector(`.network-${place}`).hidden = networks.length <= place));
   find("own-text").hidden = data.text !== "own";
   [...find("experiments").children].forEach((button, place) => (button.ariaPressed = `${run.experiments[place] === experiment}`));
 }
 
 /** Return a copy of a field of page.html that changes a group's setting. */
 function fieldFor(template, group, of) {
-  const field = document.importNode(template, true), { name, ariaLabel } = field;
+  const field = document.importNode(template, true), { name, ariaLabel, type } = field;
   Object.assign(field, { defaultValue: group[name], value: group[name], ariaLabel: ariaLabel + of });
   field.addEventListener("change", () => {
     group[name] = valueOf(field);
-    setUp(null, training.settings);
+    if (name === "cell") Object.assign(group, { optimizer: "adamw", lr: rateOf(group, (training.alphabet ?? run).tokens.length) });
+    setUp(null, training.settings, type === "number"); // whose field keeps the focus, also while Tab leaves it
+    if (type !== "number") find("settings").querySelector(`[aria-label="${field.ariaLabel}"]`)?.focus();
   });
   return field;
 }
 
 for (const experiment of run.experiments) {
-  const button = create("button", experiment.name, { disabled: !run.text && experiment.data?.text !== "recall" });
+  const button = create("button", `▶\ufe0e ${experiment.name}`, { disabled: !run.text && experiment.data?.text !== "recall" });
   button.addEventListener("click", () => [setUp(experiment), train()]);
   find("experiments").append(button);
 }
 DATA.text.querySelectorAll(".of-run").forEach((option) => (option.disabled = !run.text));
-find("train").addEventListener("click", () => (training.on ? pauseTraining() : train()));
+find("train").addEventListener("click", () => (!training.on ? train() : isWarmingUp() || pauseTraining()));
 find("reset").addEventListener("click", () => setUp(training.experiment, training.settings));
 find("all-settings").addEventListener("input", drawSettings);
 find("compare").addEventListener("input", ({ target }) => {
   const { networks: [first], data } = training.settings;
   setUp(null, { networks: target.checked ? [first, { ...first }] : [first], data });
 });
-find("own").addEventListener("input", () => (training.worker ? setUp(null, training.settings) : drawTraining()));
+find("own").addEventListener("input", () => (training.team ? setUp(null, training.settings) : drawTraining()));
 find("reader").addEventListener("input", ({ target }) => {
   if (target.value === "") return showEpoch(run.epochs.length - 1);
   chosen.network = Number(target.value);

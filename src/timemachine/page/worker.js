@@ -1,27 +1,28 @@
-// The worker of page.html: trains one network, or two on the same windows, with kernel.wasm, and reports to the page.
+// A worker of page.html: leads the training of one network with kernel.wasm, or helps another worker with it.
 // random.js precedes this file. B windows, T time steps, V vocabulary, H hidden units, G gates.
-//
-// Messages to the worker:
-//   { type: "start", wasm, networks, data, seed }   new networks; `wasm`: the bytes of kernel.wasm
-//   { type: "run", until }                          train up to update `until`, which may be Infinity
-//   { type: "pause" }                               stop after the current update
-// with networks of { cell, activation, layers, hiddens, sigma, sigma_xh, sigma_hh, lr, input_lr_factor, optimizer,
-// gradient_clip_val }, the settings of train.py that `supported` of experiments.js returns, and with data of
+// Messages to a worker:
+//   { type: "start", wasm, network, data, seed, ports }   lead a new network; `wasm`: the bytes of kernel.wasm
+//   { type: "help", wasm, port }                          answer the leading worker, whose messages come from the port
+//   { type: "run", until }                                train up to update `until`, which may be Infinity
+//   { type: "pause" }                                     stop after the current update
+// with a network of { cell, activation, layers, hiddens, sigma, sigma_xh, sigma_hh, init_hh, lr, input_lr_factor,
+// optimizer, gradient_clip_val }, the settings of train.py that `supported` of experiments.js returns, and with data of
 //   { type: "text", indices, V, num_steps, batch_size, num_train, num_val }   the settings of `data.`
 //   { type: "recall", delay, batch_size, num_val }                            new windows for each update
-//
-// Messages from the worker; errors reach the page as the worker's `error` event:
+// Messages from the leading worker, with `loss` the mean since the message before; errors are a worker's `error` event:
 //   { type: "ready", parameters, updatesPerEpoch }
-//   { type: "progress", update, seconds, charsPerSecond, networks: [{ loss, diverged, weights: { W_xh, … } }] }
-//   { type: "epoch", update, networks: [{ train, val, recall }] }   perplexities; share of recalled letters
-//   { type: "paused", update }
-// `loss` is the mean since the message before.
+//   { type: "progress", update, seconds, charsPerSecond, loss, diverged, weights: { W_xh, … } }
+//   { type: "epoch", update, train, val, recall }   perplexities; share of recalled letters; also before "paused"
+//   { type: "paused", update, diverged }
 
 const CELLS = { tanh: 0, relu: 1, gru: 2, lstm: 3 }; // `Cell` of fused.cpp
 const GATES = { rnn: "h", deep_rnn: "h", gru: "rzh", lstm: "ifoc" }; // in the kernel's order, but of the GRU's W_h
 const SLICE = 20; // ms of training before other messages are received; at least one update
 const EVALUATE_EVERY = 100; // updates, if an epoch has more
 const REPORT_EVERY = 200; // ms
+// A batch is divided into four parts, whose gradients are added in the same order by one, two or four workers. Smaller
+// batches than DIVIDED gain nothing.
+const DIVISIONS = 2, DIVIDED = 256; // halves of halves; windows
 
 // A batch is one Int32Array (B, T + 1) of windows: their inputs and, one place later, their targets.
 
@@ -79,69 +80,50 @@ function recallWindows({ delay, batch_size, num_val }, random) {
   return { V: SPACE + 1, T, updatesPerEpoch: EVALUATE_EVERY, train: drawn(), validate: () => [val], recallFrom: delay };
 }
 
-// Each network has an instance of the kernel, whose memory is an arena: first the weights, from `address` on,
-// and after them the room for a batch, which `reserve` lays out again for each batch. When the memory has to grow for
-// that, `memory.buffer` becomes another object and views of the former one become empty: so no view is kept.
+/** Return the halves of a batch, or the halves of these, and so on. */
+function divided(batch, divisions, length) {
+  if (!divisions) return [batch];
+  const half = Math.floor(batch.length / length / 2) * length;
+  return [batch.subarray(0, half), batch.subarray(half)].flatMap((part) => divided(part, divisions - 1, length));
+}
+
+/** Return the sum of the parts of a batch: pairs first, then pairs of pairs. */
+function added(sums) {
+  if (sums.length === 1) return sums[0];
+  const pairs = [];
+  for (let place = 0; place < sums.length; place += 2) {
+    const [one, other] = sums.slice(place, place + 2);
+    one.gradients?.forEach((gradient, i) => (one.gradients[i] = gradient + other.gradients[i]));
+    pairs.push({ ...one, loss: one.loss + other.loss, recalled: one.recalled + other.recalled });
+  }
+  return added(pairs);
+}
+
+// Each network has an instance of the kernel in each of its workers. The kernel's memory is an arena: first the weights, from
+// `address` on, and after them the room for a batch, which `reserve` lays out again for each batch. When the memory has to
+// grow for that, `memory.buffer` becomes another object and views of the former one become empty: so no view is kept.
 class Network {
-  /** `settings`: see above. New weights are drawn in the order of `named_parameters` in Python. */
-  constructor(module, settings, windows, seed) {
-    const { cell, activation, layers = 1, hiddens: H, sigma, sigma_xh, sigma_hh } = settings, { V, T } = windows;
+  /** `sizes`: the arguments of `setup`. */
+  constructor(module, sizes) {
     this.kernel = new WebAssembly.Instance(module).exports;
-    this.address = this.kernel.setup(CELLS[activation ?? cell], layers, T, V, H);
-    this.count = this.kernel.count();
-    this.parameters = parametersOf(cell, layers, V, H);
-    Object.assign(this, { settings, windows, diverged: false, sinceReport: [], sinceEpoch: [] });
-    const draw = normal(uniform(seed));
-    for (const parameter of this.parameters) {
-      if (/b_\w$/.test(parameter.name)) continue; // biases start at 0
-      const isInput = /^(rnns\.0\.)?W_x/.test(parameter.name), isRecurrent = /W_h[^q]$/.test(parameter.name);
-      const scale = (isInput ? sigma_xh : isRecurrent ? sigma_hh : null) ?? sigma;
-      for (const row of this.rowsOf(parameter)) row.forEach((_, j) => (row[j] = scale * draw()));
-    }
+    this.address = this.kernel.setup(...sizes);
+    this.length = sizes[2] + 1; // of a window
   }
 
-  /** Return the rows of a parameter: views. */
-  rowsOf({ at, rows, columns, stride }) {
-    const weights = new Float32Array(this.kernel.memory.buffer, this.address, this.count);
-    return Array.from({ length: rows }, (_, i) => weights.subarray(at + i * stride, at + i * stride + columns));
-  }
+  /** All weights, or their gradients: views. */
+  get weights() { return this.numbers(this.address); }
+  get gradients() { return this.numbers(this.kernel.gradients()); }
+  numbers(address) { return new Float32Array(this.kernel.memory.buffer, address, this.kernel.count()); }
 
-  /** Copy a batch to the kernel. Return its number of windows. */
-  read(batch) {
-    const B = batch.length / (this.windows.T + 1), address = this.kernel.reserve(B);
-    new Int32Array(this.kernel.memory.buffer, address, batch.length).set(batch);
-    return B;
-  }
-
-  /** Update the weights, unless the network has diverged: then it keeps the last finite ones. */
-  update(batch) {
-    if (this.diverged) return;
-    const { lr, input_lr_factor, gradient_clip_val, optimizer } = this.settings;
-    const B = this.read(batch), loss = this.kernel.loss(1);
-    const norm = this.kernel.update(lr, lr * input_lr_factor, gradient_clip_val, optimizer === "adamw" ? 1 : 0);
-    this.diverged = !Number.isFinite(loss) || !Number.isFinite(norm);
-    this.sinceReport.push([loss, B]);
-    this.sinceEpoch.push([loss, B]);
-  }
-
-  /** Return the mean loss since the last report, and copies of the weights by their names in Python without `rnn.`. */
-  report() {
-    const loss = mean(this.sinceReport);
-    this.sinceReport = [];
-    const weights = this.parameters.map((parameter) => [parameter.name, joined(this.rowsOf(parameter))]);
-    return { loss, diverged: this.diverged, weights: Object.fromEntries(weights) };
-  }
-
-  /** Return the perplexities and, in the recall corpus, the share of recalled letters. */
-  evaluate() {
-    const train = mean(this.sinceEpoch), losses = [], shares = [], { validate, recallFrom } = this.windows;
-    for (const batch of validate()) {
-      const B = this.read(batch);
-      losses.push([this.kernel.loss(0), B]);
-      if (recallFrom) shares.push([this.kernel.recalled(SPACE, recallFrom) / B, B]);
-    }
-    this.sinceEpoch = [];
-    return { train: Math.exp(train), val: Math.exp(mean(losses)), recall: recallFrom ? mean(shares) : null };
+  /** Return the sums over the windows of a batch: of the mean loss of each, recalled letters and, if wanted, gradients. */
+  sums({ batch, divisions, wantsGradients, recallFrom }) {
+    return added(divided(batch, divisions, this.length).map((part) => {
+      const B = part.length / this.length, address = this.kernel.reserve(B);
+      new Int32Array(this.kernel.memory.buffer, address, part.length).set(part);
+      const loss = B * this.kernel.loss(wantsGradients ? 1 : 0);
+      const gradients = wantsGradients ? this.gradients.map((gradient) => B * gradient) : null;
+      return { loss, gradients, recalled: recallFrom ? this.kernel.recalled(SPACE, recallFrom) : 0 };
+    }));
   }
 }
 
@@ -150,10 +132,8 @@ function mean(pairs) {
   return pairs.reduce((sum, [value, B]) => sum + value * B, 0) / pairs.reduce((sum, [, B]) => sum + B, 0);
 }
 
-/**
- * Return the parameters in the order of Python's `named_parameters`: names without the prefix `rnn.`, and where the
- * kernel's weights have them: `at`, the first number; `rows`, `columns`; `stride`, from one row to the next.
- */
+// Return the parameters in the order of Python's `named_parameters`: names without the prefix `rnn.`, and where the
+// kernel's weights have them: `at`, the first number; `rows`, `columns`; `stride`, from one row to the next.
 function parametersOf(cell, layers, V, H) {
   const gates = [...GATES[cell]], GH = gates.length * H;
   const W_up = V * GH, W_h = W_up + (layers - 1) * H * GH, b = W_h + layers * H * GH, W_hq = b + layers * GH;
@@ -173,61 +153,133 @@ function parametersOf(cell, layers, V, H) {
   return [...parameters, { name: "b_q", at: W_hq + H * V, rows: 1, columns: V, stride: V }];
 }
 
-let training = null; // see `start`
-let until = 0; // the update at which training stops
-let isOn = false; // whether a slice of training is scheduled
-// A worker receives messages only between two tasks, so training is cut into slices, and the message of a channel starts
-// the next one after "pause" and others that have arrived. setTimeout would do the same, but wait for 4 ms each time.
-const slices = new MessageChannel();
-slices.port1.onmessage = trainSlice;
-
-function start({ wasm, networks, data, seed }) {
-  const windows = { text: textWindows, recall: recallWindows }[data.type](data, uniform(seed));
-  const module = new WebAssembly.Module(wasm);
-  const all = networks.map((settings) => new Network(module, settings, windows, ~seed)); // ~seed: other random numbers
-  training = { networks: all, windows, update: 0, seconds: 0, chars: 0, reportDue: 0 };
-  postMessage({ type: "ready", parameters: all.map(({ count }) => count), updatesPerEpoch: windows.updatesPerEpoch });
-}
-
-/** Update each network with the next windows, and evaluate it at the end of an epoch. */
-function update() {
-  const { networks, windows } = training, batch = windows.train.next().value;
-  for (const network of networks) {
-    network.update(batch);
-    if (!network.diverged) training.chars += (batch.length * windows.T) / (windows.T + 1);
+/** Draw new weights, in the order of `named_parameters` in Python. Biases start at 0. */
+function initialise(network, parameters, { sigma, sigma_xh, sigma_hh, init_hh }, draw) {
+  for (const { name, ...place } of parameters) {
+    if (/b_\w$/.test(name)) continue;
+    const isInput = /^(rnns\.0\.)?W_x/.test(name), isRecurrent = /W_h[^q]$/.test(name);
+    const scale = (isInput ? sigma_xh : isRecurrent ? sigma_hh : null) ?? sigma;
+    rowsOf(network, place).forEach((row, i) => row.forEach((_, j) => {
+      const drawn = scale * draw();
+      row[j] = isRecurrent && init_hh === "identity" ? Number(i === j) : drawn;
+    }));
   }
-  training.update++;
-  if (training.update % Math.min(windows.updatesPerEpoch, EVALUATE_EVERY)) return;
-  const results = networks.map((network) => network.evaluate());
-  postMessage({ type: "epoch", update: training.update, networks: results });
 }
 
-const isComplete = () => training.update >= until || training.networks.every(({ diverged }) => diverged);
-
-/** Train for a slice of time, report, and schedule the next slice. */
-function trainSlice() {
-  const began = performance.now();
-  while (!isComplete() && performance.now() < began + SLICE) update();
-  training.seconds += (performance.now() - began) / 1000;
-  isOn = !isComplete();
-  if (!isOn || began > training.reportDue) report();
-  if (isOn) slices.port2.postMessage(null);
-  else postMessage({ type: "paused", update: training.update });
+/** Return the rows of a parameter: views. */
+function rowsOf({ weights }, { at, rows, columns, stride }) {
+  return Array.from({ length: rows }, (_, i) => weights.subarray(at + i * stride, at + i * stride + columns));
 }
 
+let lead = null; // the network that this worker leads: see `start`. sinceReport, sinceEpoch: pairs for `mean`
+// A worker receives messages only between two tasks. A message of this channel ends a task; setTimeout would wait for 4 ms.
+const nextTask = new MessageChannel();
+const messages = () => new Promise((resolve) => {
+  nextTask.port1.onmessage = resolve;
+  nextTask.port2.postMessage(null);
+});
+
+function start({ wasm, network: settings, data, seed, ports }) {
+  const { cell, activation, layers = 1, hiddens: H } = settings;
+  const windows = { text: textWindows, recall: recallWindows }[data.type](data, uniform(seed)), { V, T, updatesPerEpoch } = windows;
+  const sizes = [CELLS[activation ?? cell], layers, T, V, H], parameters = parametersOf(cell, layers, V, H);
+  const network = new Network(new WebAssembly.Module(wasm), sizes);
+  initialise(network, parameters, settings, normal(uniform(~seed))); // ~seed: other random numbers
+  const counts = { until: 0, update: 0, evaluated: 0, seconds: 0, chars: 0, reportDue: 0 };
+  lead = { network, sizes, parameters, settings, windows, ports, ...counts, isOn: false, diverged: false, sinceReport: [], sinceEpoch: [] };
+  postMessage({ type: "ready", parameters: network.kernel.count(), updatesPerEpoch });
+}
+
+/** Answer the messages of a leading worker, which have its weights and a part of a batch. */
+function help({ wasm, port }) {
+  const module = new WebAssembly.Module(wasm);
+  let network = null;
+  port.onmessage = ({ data: { sizes, weights, ...part } }) => {
+    network ??= new Network(module, sizes);
+    network.weights.set(weights);
+    port.postMessage(network.sums(part));
+  };
+}
+
+/** Return the sums over the windows of a batch, see `Network.sums`: with the helpers' share, if it is large enough. */
+async function total(batch, wantsGradients, recallFrom = 0) {
+  const { network, sizes, ports } = lead, divisions = batch.length / network.length < DIVIDED ? 0 : DIVISIONS;
+  const shared = Math.min(divisions, Math.log2(ports.length + 1)), others = { divisions: divisions - shared, wantsGradients, recallFrom };
+  const [first, ...parts] = divided(batch, shared, network.length);
+  const answers = parts.map((part, place) => new Promise((resolve) => {
+    ports[place].onmessage = ({ data }) => resolve(data);
+    ports[place].postMessage({ sizes, weights: network.weights.slice(), batch: part.slice(), ...others });
+  }));
+  return added([network.sums({ batch: first, ...others }), ...await Promise.all(answers)]);
+}
+
+/** Update the weights with the next windows, unless the loss or the norm is not finite: then it keeps the last weights. */
+async function update() {
+  const { network, windows, settings: { lr, input_lr_factor, gradient_clip_val, optimizer } } = lead;
+  const batch = windows.train.next().value, B = batch.length / network.length, { loss, gradients } = await total(batch, true);
+  network.gradients.set(gradients.map((gradient) => gradient / B));
+  const norm = network.kernel.update(lr, lr * input_lr_factor, gradient_clip_val, optimizer === "adamw" ? 1 : 0);
+  lead.update++;
+  lead.diverged = !Number.isFinite(loss) || !Number.isFinite(norm);
+  lead.chars += B * windows.T;
+  for (const pairs of [lead.sinceReport, lead.sinceEpoch]) pairs.push([loss / B, B]);
+}
+
+/** Send the perplexities and, in the recall corpus, the share of recalled letters. */
+async function evaluate() {
+  const { network, windows: { validate, recallFrom }, update, sinceEpoch } = lead, losses = [], shares = [];
+  for (const batch of validate()) {
+    const B = batch.length / network.length, { loss, recalled } = await total(batch, false, recallFrom);
+    losses.push([loss / B, B]);
+    shares.push([recalled / B, B]);
+  }
+  lead.evaluated = update;
+  const recall = recallFrom ? mean(shares) : null;
+  postMessage({ type: "epoch", update, train: Math.exp(mean(sinceEpoch)), val: Math.exp(mean(losses)), recall });
+}
+
+/** Send the mean loss since the last report, and copies of the weights by their names in Python without `rnn.`. */
 function report() {
-  const { networks, update, seconds, chars } = training;
-  training.reportDue = performance.now() + REPORT_EVERY;
-  const reports = networks.map((network) => network.report());
-  postMessage({ type: "progress", update, seconds, charsPerSecond: chars / seconds, networks: reports });
+  const { network, parameters, update, seconds, chars, diverged, sinceReport } = lead;
+  const weights = parameters.map(({ name, ...place }) => [name, joined(rowsOf(network, place))]);
+  const numbers = { update, seconds, charsPerSecond: chars / seconds, loss: mean(sinceReport), diverged };
+  postMessage({ type: "progress", ...numbers, weights: Object.fromEntries(weights) });
+  Object.assign(lead, { sinceReport: [], reportDue: performance.now() + REPORT_EVERY });
+}
+
+const isComplete = () => lead.update >= lead.until || lead.diverged;
+
+/** Train up to the update `until`, which may change meanwhile; evaluate at the end of each epoch, and at the end. */
+async function train() {
+  const every = Math.min(lead.windows.updatesPerEpoch, EVALUATE_EVERY);
+  lead.isOn = true;
+  do {
+    for (let sliceEnd = performance.now() + SLICE; !isComplete(); ) {
+      const began = performance.now();
+      await update();
+      if (!lead.diverged && lead.update % every === 0) {
+        await evaluate();
+        lead.sinceEpoch = [];
+      }
+      lead.seconds += (performance.now() - began) / 1000;
+      if (began > lead.reportDue) report();
+      if (performance.now() < sliceEnd) continue;
+      await messages();
+      sliceEnd = performance.now() + SLICE;
+    }
+    report();
+    if (lead.update > lead.evaluated && !lead.diverged) await evaluate();
+  } while (!isComplete()); // a message has come meanwhile
+  lead.isOn = false;
+  postMessage({ type: "paused", update: lead.update, diverged: lead.diverged });
 }
 
 onmessage = ({ data: message }) => {
   if (message.type === "start") start(message);
-  if (message.type === "pause") until = training.update; // the scheduled slice then ends
+  if (message.type === "help") help(message);
+  if (message.type === "pause") lead.until = lead.update;
   if (message.type === "run") {
-    until = message.until;
-    if (!isOn) slices.port2.postMessage(null);
-    isOn = true;
+    lead.until = message.until;
+    if (!lead.isOn) train();
   }
 };

@@ -1,6 +1,6 @@
 """RegularizedRNNLM: the book's model with dropout, a carried state, AdamW and schedules.
 
-B batch, T time steps, V vocabulary, H hidden units, S size of a state.
+B batch, T time steps, N characters, V vocabulary, H hidden units, S size of a state.
 """
 
 import math
@@ -13,12 +13,11 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from timemachine.config import REGULARIZED, check, require
-from timemachine.datamodule import TimeMachine, WindowLoader, targets_per_process
+from timemachine.datamodule import Batch, TimeMachine, WindowLoader, targets_per_process
 from timemachine.errors import SettingError
 from timemachine.kernels.language_model import FusedRNNLM, replaced_methods
 from timemachine.language_model import sum_over
 from timemachine.regularized.streams import InputDropout, StreamLoader
-from timemachine.regularized.teacher import TaughtTimeMachine
 
 
 class RegularizedRNNLM(FusedRNNLM):
@@ -72,12 +71,8 @@ class RegularizedRNNLM(FusedRNNLM):
         loader: WindowLoader | StreamLoader
         if self.carry_state:
             device, rank, world_size = data.this_process()
-            tokens_N, target_NV = data.tokens_N[: data.splits["train"].targets.stop], None
-            if isinstance(data, TaughtTimeMachine) and data.teacher:
-                tokens_N, target_NV = data.taught_text()
-            sizes = data.batch_size, data.num_steps
-            target_NV = None if target_NV is None else target_NV.to(device)
-            loader = StreamLoader(tokens_N.to(device), *sizes, data.shuffler(), rank, world_size, target_NV)
+            tokens_N = data.tokens_N[: data.splits["train"].targets.stop].to(device)
+            loader = StreamLoader(tokens_N, data.batch_size, data.num_steps, data.shuffler(), rank, world_size)
         else:
             loader = data.windows("train", data.batch_size, data.shuffler())
         if chance := self.hparams["input_dropout"]:
@@ -109,26 +104,24 @@ class RegularizedRNNLM(FusedRNNLM):
         self._random.manual_seed((torch.initial_seed() * 1_000_003 + self.current_epoch) % 2**63)
         self._state_BS = None
 
-    def training_step(self, batch: tuple[Tensor, ...], batch_idx: int) -> Tensor:
-        """Return the mean cross-entropy of a batch with its targets, or with a teacher's distributions."""
-        pair = batch[0], batch[1]
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the mean cross-entropy of a batch."""
         if not self._needs_states:
-            return super().training_step(pair, batch_idx)
+            return super().training_step(batch, batch_idx)
         loader, world_size = cast(Any, self.trainer.train_dataloader), self.trainer.world_size
         num_windows = loader.global_size(batch_idx) if hasattr(loader, "global_size") else len(batch[0]) * world_size
         share = slice(self.global_rank, num_windows, world_size)
         loss_BT, nll_BT = self.losses(batch, share)
         self.train_perplexity.update(nll_BT.detach())
-        return sum_over(loss_BT, targets_per_process(self.trainer, pair, batch_idx))
+        return sum_over(loss_BT, targets_per_process(self.trainer, batch, batch_idx))
 
-    def losses(self, batch: tuple[Tensor, ...], share: slice) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: Batch, share: slice) -> tuple[Tensor, Tensor]:
         """Return the loss to minimise and the negative log-likelihood of each target (B, T), in nats.
 
-        `batch`: inputs and targets (B, T), and with a teacher its distributions (B, T, V), to learn instead of targets.
-        The targets include the teacher's text, so `train/perplexity` covers both texts. `share`: this process's windows
-        in the batch of all processes, for noise that does not depend on their number.
+        They are equal here; a subclass may minimise another loss. `share`: this process's windows in the batch of all
+        processes, for noise that does not depend on their number.
         """
-        X_BT, Y_BT, *target_BTV = batch
+        X_BT, Y_BT = batch
         H_TBH, state_BS = self.hidden_states(X_BT, self._state_BS)
         if self.carry_state:
             self._state_BS = state_BS.detach()  # gradients end at the start of the window
@@ -139,7 +132,7 @@ class RegularizedRNNLM(FusedRNNLM):
             H_TBH = H_TBH * kept_BH.to(H_TBH.device) / (1 - self.output_dropout)
         log_p_BTV = F.log_softmax(self.output_layer(H_TBH), -1)
         nll_BT = -log_p_BTV.gather(-1, Y_BT[..., None])[..., 0]
-        return -(target_BTV[0] * log_p_BTV).sum(-1) if target_BTV else nll_BT, nll_BT
+        return nll_BT, nll_BT
 
 
 def rate_factor(step: int, steps: float, schedule: str, warm_up: float) -> float:

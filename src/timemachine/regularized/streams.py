@@ -1,6 +1,6 @@
 """Batches of consecutive windows, and input dropout.
 
-N characters, T time steps, B windows in a batch, V vocabulary.
+N characters, T time steps, B windows in a batch.
 """
 
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from timemachine.config import require
-from timemachine.datamodule import WindowLoader
+from timemachine.datamodule import Batch, WindowLoader
 
 
 @dataclass(eq=False, slots=True)
@@ -19,8 +19,7 @@ class StreamLoader:
 
     The text (N) is read as a ring, in `batch_size` parallel streams of N / batch_size characters. Reading starts at a
     place drawn by the generator each epoch, or at the text's beginning without a generator. A stream skips its last
-    characters if they do not fill a window. With `target_NV`, a distribution for each character, a batch also has the
-    distributions of its targets (B, T, V). Raises SettingError if no window fits.
+    characters if they do not fill a window. Raises SettingError if no window fits.
     """
 
     tokens_N: Tensor  # noqa: N815
@@ -29,7 +28,6 @@ class StreamLoader:
     generator: Generator | None
     rank: int = 0
     world_size: int = 1
-    target_NV: Tensor | None = None  # noqa: N815
 
     def __post_init__(self) -> None:
         num_chars, example = len(self.tokens_N), max(len(self.tokens_N) // (4 * self.num_steps), 1)
@@ -39,7 +37,7 @@ class StreamLoader:
     def __len__(self) -> int:
         return len(self.tokens_N) // self.batch_size // self.num_steps
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         length = len(self.tokens_N)
         # Another place in each epoch, so that windows are not cut at the same characters each time.
         start = 0 if self.generator is None else int(torch.randint(length, (), generator=self.generator))
@@ -50,8 +48,7 @@ class StreamLoader:
             input_BT = (first_B1 + window * self.num_steps + torch.arange(self.num_steps)) % length
             input_BT = input_BT.to(self.tokens_N.device)
             target_BT = (input_BT + 1) % length
-            batch = self.tokens_N[input_BT].long(), self.tokens_N[target_BT].long()
-            yield batch if self.target_NV is None else (*batch, self.target_NV[target_BT])
+            yield self.tokens_N[input_BT].long(), self.tokens_N[target_BT].long()
 
     def global_size(self, batch_idx: int) -> int:
         """Return the number of windows in a batch, over all processes."""
@@ -72,8 +69,8 @@ class InputDropout:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
+    def __iter__(self) -> Iterator[Batch]:
         share = slice(self.loader.rank, None, self.loader.world_size)
-        for number, (X_BT, *others) in enumerate(self.loader):
+        for number, (X_BT, Y_BT) in enumerate(self.loader):
             drawn_BT = torch.rand(self.global_size(number), X_BT.shape[1], generator=self.generator)[share]
-            yield X_BT.masked_fill((drawn_BT < self.chance).to(X_BT.device), self.unk), *others
+            yield X_BT.masked_fill((drawn_BT < self.chance).to(X_BT.device), self.unk), Y_BT

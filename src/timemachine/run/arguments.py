@@ -7,11 +7,11 @@ import inspect
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
-from timemachine.config import format_value
+from timemachine.config import format_value, require
 from timemachine.errors import SettingError
 
 PLAIN_TYPES = (bool, int, float, str)
@@ -29,6 +29,11 @@ def check_types(settings: Mapping[str, Any]) -> None:
             if package and not find_spec(package):
                 raise SettingError(f"{name}: needs the package {package}; type pip install -e '.[{package}]'")
             check_arguments(entry, f"{name}.")
+    from timemachine.datamodule import TimeMachine  # imports torch
+
+    data = settings["data"].get("_target_")
+    is_ours = not isinstance(kind := _imported(data), type) or issubclass(kind, TimeMachine)
+    require(is_ours, "data._target_", data, "must be a subclass of timemachine.datamodule.TimeMachine")
 
 
 def check_arguments(entry: Mapping[str, Any], prefix: str) -> None:
@@ -38,25 +43,35 @@ def check_arguments(entry: Mapping[str, Any], prefix: str) -> None:
     objects that Hydra builds. A class that is not found is left to Hydra's `instantiate`.
     """
     try:
-        module, _, name_in_module = entry["_target_"].rpartition(".")
-        target: Any = getattr(import_module(module), name_in_module)
+        target = _imported(entry["_target_"])
         function = inspect.unwrap(target.__init__ if isinstance(target, type) else target)  # type: ignore[misc]
         hints, parameters = get_type_hints(function), inspect.signature(function).parameters
-    except Exception:  # a user's module may raise anything when it is imported; Ctrl-C propagates
+    except Exception:  # annotations of a user may have any mistake
         return
     for name, value in entry.items():
         is_default = name in parameters and parameters[name].default is value  # a shortcut for nearly all values
-        if name in hints and not is_default and "_target_" not in str(value) and not is_valid(value, hints[name]):
+        if name in hints and not is_default and not is_valid(value, hints[name]):
             rule = inspect.formatannotation(hints[name]).replace("typing.", "").replace("NoneType", "None")
             raise SettingError(f"{prefix}{name}={format_value(value)}: must be of the type {rule}")
+
+
+def _imported(target: Any) -> Any:
+    """Return the class or function of a `_target_`, None if it is not found: Hydra's `instantiate` says why."""
+    try:
+        module, _, name = str(target).rpartition(".")
+        return getattr(import_module(module), name)
+    except Exception:  # a user's module may raise anything when it is imported; Ctrl-C propagates
+        return None
 
 
 def is_valid(value: Any, hint: Any) -> bool:
     """Return whether a value from a YAML file or the command line fits an annotation.
 
     A text may stand for a path or a duration, and a whole number for a real one; but "1" is no number, and 1 is not
-    true.
+    true. An object that Hydra builds fits unless only plain values do.
     """
+    if "_target_" in str(value):
+        return not {*(get_args(hint) or [hint])} <= {*PLAIN_TYPES, type(None)}
     try:
         # Not `strict=True`, which rejects a text for a Path and a list for a tuple.
         adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))

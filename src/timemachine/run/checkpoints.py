@@ -1,4 +1,4 @@
-"""Resume a run bit for bit: what Lightning's checkpoints lack, and the check that it is the same experiment.
+"""Where a run starts: at another run's weights, or bit for bit at its last checkpoint.
 
 Uses Lightning's private `fit_loop._iteration_based_training` (tested with 2.6.6).
 """
@@ -6,19 +6,22 @@ Uses Lightning's private `fit_loop._iteration_based_training` (tested with 2.6.6
 import random
 import signal
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
-from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from timemachine.config import format_value
-from timemachine.errors import SettingError, one_line
-from timemachine.run.files import relative_path
-from timemachine.run.record import ENDED, LAST, Record
+from timemachine.datamodule import TimeMachine
+from timemachine.errors import OtherRun, SettingError, one_line
+from timemachine.language_model import RNNLMScratch
+from timemachine.run.files import not_written, relative_path
+from timemachine.run.run import ENDED, Run, load_run
+from timemachine.run.weights import class_name, load_model, unreadable
+from timemachine.vocab import Vocab
 
 PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in the state of a ModelCheckpoint
 
@@ -35,10 +38,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.folder, self.saved = Path(folder), set[Path]()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        """Write a file in the same folder, then rename it."""
+        """Write a file in the same folder, then rename it. Raises UserError if it cannot be written."""
         part = Path(f"{path}.part")
-        super().save_checkpoint(checkpoint, part, storage_options)
-        part.replace(path)
+        try:
+            super().save_checkpoint(checkpoint, part, storage_options)
+            part.replace(path)
+        except (OSError, RuntimeError) as error:  # torch raises a RuntimeError if the disk is full
+            raise not_written(Path(path), part, error) from error
         self.saved.add(Path(path).resolve())
 
     def remove_checkpoint(self, path: str | Path) -> None:
@@ -125,11 +131,6 @@ def restore(states: tuple[Any, ...]) -> None:
     random.setstate(python)
 
 
-def class_name(kind: type) -> str:
-    """Return the name of a class by which it is imported."""
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
 def _move(state: dict[str, Any], folder: str) -> None:
     """Let the state of a ModelCheckpoint name files in another folder."""
 
@@ -155,54 +156,15 @@ class Interruptible(Callback):
                 signal.signal(number, signal.default_int_handler if trainer.is_global_zero else signal.SIG_IGN)
 
 
-class RunStart(Callback):
-    """Write summary.json when the training starts: until then, Lightning may reject a setting of a resumed run.
-
-    Also names `optimized_metric` if Lightning ends the training because the model does not log it.
-    """
-
-    def __init__(self, run: Record) -> None:
-        self.run = run
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Raise SettingError for a tuner in a resumed run: it would restore its own checkpoint, at step 0.
-
-        Also disable the progress bar of a job: the sweep prints a line per job.
-        """
-        if self.run.is_job and (bar := trainer.progress_bar_callback):
-            bar.disable()
-        for callback in trainer.callbacks if self.run.completed_epochs else ():  # type: ignore[attr-defined]
-            if isinstance(callback, LearningRateFinder | BatchSizeFinder):
-                rule = "not in a resumed run, which has its learning rate and batch size; resume without it"
-                raise SettingError(f"callbacks: {type(callback).__name__}: {rule}")
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Record the beginning."""
-        self.run.begin(pl_module, trainer.datamodule)  # type: ignore[attr-defined]
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Add a line to the error of a ModelCheckpoint or an EarlyStopping that does not find the metric."""
-        name, logged = str(self.run.settings.get("optimized_metric")), trainer.callback_metrics
-        if name in str(exception) and name not in logged:
-            rule = f"not logged by the model, which logs {', '.join(logged)}; use one of these"
-            exception.add_note(f"optimized_metric={name}: {rule}")
-
-
-def unreadable(path: Path, error: Exception) -> SettingError:
-    """Return the error for a damaged file, without torch's advice on how to load a pickle all the same."""
-    reason = "" if isinstance(error, UnpicklingError) else f": {one_line(error, 100)}"
-    return SettingError(f"{relative_path(path)}: not a run's checkpoint or export, or damaged{reason}")
-
-
-def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
+def last_checkpoint(run: Run, data: TimeMachine) -> Path | None:
     """Return the run's last.ckpt, None for a new run; set `run.completed_epochs`.
 
     Raises SettingError if the checkpoint is damaged, and if the run would continue as another experiment.
     """
-    path, folder = run.folder / LAST, relative_path(run.folder)
+    path, folder = run.last_checkpoint, relative_path(run.folder)
     if not path.exists():
         if run.before.get("status") in ENDED:
-            raise SettingError(f"{folder}: has a run that has ended, without {LAST}; use another hydra.run.dir")
+            raise OtherRun(f"{folder}: has a run that has ended, without {path.name}; use another hydra.run.dir")
         return None
     if run.settings["trainer"].get("fast_dev_run"):
         raise SettingError(f"trainer.fast_dev_run: would replace the results in {folder}; use another hydra.run.dir")
@@ -210,20 +172,46 @@ def last_checkpoint(run: Record, data: pl.LightningDataModule) -> Path | None:
     run.require_same("seed", "init_from", "model", "data")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-        loops, epoch = checkpoint["loops"]["fit_loop"], int(checkpoint["epoch"]) + 1
-        sha256 = checkpoint.get(type(data).__qualname__, {}).get("sha256")
+        epoch, loops, tables = int(checkpoint["epoch"]) + 1, checkpoint["loops"]["fit_loop"], checkpoint["tables"]
+        sha256 = checkpoint[type(data).__qualname__]["sha256"]
+        is_whole = loops["epoch_loop.batch_progress"]["is_last_batch"] and {"epochs", "steps"} <= tables.keys()
     except Exception as error:  # damaged bytes raise anything
         raise unreadable(path, error) from error
-    if sha256 != getattr(getattr(data, "corpus", None), "sha256", None):
+    if sha256 != data.corpus.sha256:
         name = format_value(run.settings["data"].get("corpus"))
-        raise SettingError(f"data.corpus={name}: the run in {folder} was trained on another text")
+        raise OtherRun(f"data.corpus={name}: the run in {folder} was trained on another text")
     for name, done in (("max_epochs", epoch), ("max_steps", int(checkpoint["global_step"]))):
         limit = run.settings["trainer"].get(name)
         if limit is not None and -1 < limit < done:
             raise SettingError(f"trainer.{name}={limit}: the run in {folder} has done {done}; use {done} or more")
     if run.prints:
-        is_whole = loops["epoch_loop.batch_progress"]["is_last_batch"]
         cut = "" if is_whole else ", which a limit had cut short: the run will not equal an uninterrupted one"
         print(f"resumes after epoch {epoch}{cut}", flush=True)
     run.completed_epochs = epoch
     return path
+
+
+def load_initial_weights(run: str, model: Any, vocab: Vocab) -> dict[str, Any]:
+    """Copy the weights of another run into a new model; return which run that is, and its epoch.
+
+    The run may be of the same class or of one of this project's. Raises SettingError if they do not fit.
+    """
+    if not isinstance(model, RNNLMScratch):
+        raise SettingError(f"init_from={run}: needs an RNNLMScratch; load weights in your own model")
+    try:
+        try:
+            theirs, their_vocab = load_model(run)
+        except SettingError:  # of a user's class
+            theirs, their_vocab = load_model(run, type(model))
+    except SettingError as error:
+        raise SettingError(f"init_from={error}") from error
+    if their_vocab.idx_to_token != vocab.idx_to_token:
+        raise SettingError(f"init_from={run}: its vocabulary differs; use the data.corpus, data.tokens, … of that run")
+    for name in ("cell", "activation", "input", "tie_weights"):
+        if theirs.hparams[name] != model.hparams[name]:
+            raise SettingError(f"init_from={run}: use model.{name}={format_value(theirs.hparams[name])} of that run")
+    try:
+        model.load_state_dict(theirs.state_dict())
+    except RuntimeError as error:
+        raise SettingError(f"init_from={run}: use the model.hiddens, … of that run: {one_line(error, 200)}") from error
+    return {"run": run, "epoch": load_run(run).metrics.get("epoch")}

@@ -1,23 +1,12 @@
 """Print numbers, texts and tables."""
 
-import logging
-import math
 import re
 import sys
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
 from timemachine.errors import one_line
 
 NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also with an interval, or a missing one
-
-
-def short(perplexity: float, decimals: int = 3) -> str:
-    """Return the perplexity with `decimals`, a million or more in scientific notation, NaN as a dash."""
-    if math.isnan(perplexity):
-        return "–"
-    return f"{perplexity:.{decimals}f}" if perplexity < 1e6 else f"{perplexity:.3g}"
 
 
 def printable(text: str) -> str:
@@ -35,57 +24,19 @@ def print_text(text: str) -> None:
     print(printable(text), flush=True)
 
 
-def print_continuations(texts: Sequence[str], prefix: str, is_one_line: bool) -> None:
-    """Print continuations of a prefix. A pipe gets them as they are; on a terminal they have quotes and a bold prefix.
+def print_continuations(texts: Sequence[str], is_one_line: bool) -> None:
+    """Print continuations. A pipe gets them as they are; on a terminal they have quotes, since they may end in spaces.
 
     `is_one_line`: they have no line breaks, so that no empty lines are needed between them.
     """
-    on_terminal = sys.stdout.isatty()
-    if on_terminal:  # a text may end in spaces
-        rests = [printable(text.removeprefix(prefix)) for text in texts]
-        texts = [f'"\x1b[1m{printable(prefix)}\x1b[22m{rest}"' for rest in rests]
-    print(*texts, sep="\n" if is_one_line and not on_terminal else "\n\n")
+    if sys.stdout.isatty():
+        texts = [f'"{printable(text)}"' for text in texts]
+    print(*texts, sep="\n" if is_one_line else "\n\n")
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Print a table of texts; without `columns` it has no header. Columns of numbers are aligned right."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from tabulate import tabulate
 
-    console, table = Console(highlight=False), Table(box=box.SIMPLE_HEAD, show_header=bool(columns))
-    shown = [[printable(cell) for cell in row] for row in rows]
-    for heading, *cells in zip(map(printable, columns) if columns else [""] * len(rows[0]), *shown, strict=True):
-        is_of_numbers = all(map(NUMBERS.fullmatch, cells)) and any(map(str.strip, cells))
-        is_of_words = not any(" " in cell for cell in (heading, *cells))  # which a narrow terminal would break
-        justify: Any = "right" if is_of_numbers else "left"
-        table.add_column(Text(heading), justify=justify, overflow="fold", no_wrap=is_of_words)
-    for row in shown:
-        table.add_row(*map(Text, row))
-    needed = console.measure(table, options=console.options.update(width=10_000))
-    # On a terminal, cells are wrapped between words only.
-    console.width = max(console.width, needed.minimum) if console.is_terminal else 10_000
-    print_text(title)
-    console.print(table)
-
-
-def silence() -> None:
-    """Hide messages of Lightning that do not concern a user of this program."""
-    import lightning.pytorch  # noqa: F401  its import sets the levels of these loggers
-
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # hides "GPU available: False", tips, …
-    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # shows the report of trainer.profiler
-    for message in (
-        ".*smaller than the logging interval.*",  # steps.csv has every step
-        ".*LeafSpec.* is deprecated.*",
-        r"hydra\.utils\.instantiate\(\) resolved _target_",  # of Hydra 1.4: here, a setting may name any class
-        ".*could not find the monitored key.*",  # a run that ends before its first validation
-        ".*callbacks used to create the checkpoint.*",  # a resumed run may have others
-        "Checkpoint directory .* exists and is not empty.*",
-        "The `srun` command is available.*",  # a run on the login node of a cluster
-        ".*does not have many workers.*",  # the loader indexes a tensor
-        "Total length of `WindowLoader` across ranks is zero.*",  # a short text has no test windows
-    ):
-        warnings.filterwarnings("ignore", message)
+    aligned = ["right" if all(map(NUMBERS.fullmatch, cells)) else "left" for cells in zip(*rows, strict=True)]
+    print_text(f"{title}\n\n{tabulate(rows, columns, 'simple', colalign=aligned, disable_numparse=True)}\n")

@@ -1,40 +1,47 @@
-"""Shared by the programs: errors of settings, the functions of conf/, the folder of a run."""
+"""Shared by the programs: errors of settings, the functions of conf/, the folder of a run and how it is resumed."""
 
 import functools
+import math
 import os
+import re
+import shlex
 import signal
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import psutil
+from hydra import compose
 from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_class
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
-from timemachine.config import DATA, TRAINER, check, format_value, require
+from timemachine.config import DATA, REGULARIZED, TRAINER, check, format_value, require
 from timemachine.errors import SettingError, UserError, unwrapped
 from timemachine.run.arguments import check_types
 from timemachine.run.console import error_line
-from timemachine.run.jobs import job_folders
-from timemachine.run.record import (
-    ENDED,
-    EXPORT,
-    LAST,
-    MACHINE_SETTINGS,
-    TRUSTED_CLASSES,
-    Record,
-    is_first_process,
-    read_summary,
-    was_interrupted,
-)
-from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent
+from timemachine.run.files import weights_in
+from timemachine.run.run import METRIC, Run, load_run, run_folders
+from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_quietly, end_with_parent
+from timemachine.run.summary import TRUSTED_CLASSES, is_first_process, new_summary, read_summary, was_interrupted
 
-OF_A_RUN = ("summary.json", EXPORT, LAST)
-GROUPS = ("model", "data", "trainer")  # whose recorded values a resumed run takes
+# Words of a recorded command line that a resumed run takes. The folder may be somebody else's: a group is a plain name,
+# which is not a path, and a value names no class and reads no variable.
+RECORDED = re.compile(
+    r"(?!.*(_target_|\$\{))((seed|init_from|probes|tags|optimized_metric|(model|data|trainer)\.[\w.]+)=.*"
+    r"|(model|data|trainer|recipe|experiment|callbacks)=[\w,/\[\]-]*)",
+    re.DOTALL,
+)
+NOT_RECORDED = re.compile(r"[+~]*(logger|hydra|resume)\b.*", re.DOTALL)  # what is typed now, or the default, holds
+PLUGINS = {  # word of the command line -> module of Hydra's plugins, and the extra that installs it
+    "hydra/sweeper=": ("hydra_optuna_sweeper", "search"),
+    "hydra/launcher=submitit": ("hydra_submitit_launcher", "slurm"),
+}
 # Arguments that train.py passes itself: a value in conf/ or on the command line would be ignored.
 PASSED = {
     "model": {"vocab_size": "data"},
@@ -46,14 +53,21 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
     """Decorate the function of `hydra.main`: a `UserError` is one line, with exit status 1.
 
     All others, such as a mistake in a custom class, are left to Hydra, which prints a short traceback. After Ctrl-C the
-    exit status is 130. Errors of a sweep's jobs are left to `run.sweep.Sweep`.
+    exit status is 130, after the end of a pipe's reader 141. Errors of a sweep's jobs are left to `study.sweep.Sweep`.
     """
     end_quietly()  # when train.py is imported: Hydra composes the settings before it calls `main`
+    for word, (module, extra) in PLUGINS.items():
+        if any(argument.startswith(word) for argument in sys.argv) and not find_spec(f"hydra_plugins.{module}"):
+            sys.exit(error_line(f"{word}: needs a plugin of Hydra; type pip install -e '.[{extra}]'"))
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
         try:
+            check_added_names(cfg)
             return main(cfg)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
+            sys.exit(CLOSED_PIPE)
         except (KeyboardInterrupt, SystemExit) as error:
             if was_interrupted(error):
                 sys.exit(TERMINATED if error.args == (TERMINATED,) else INTERRUPTED)
@@ -78,39 +92,52 @@ def has_several_processes(cfg: DictConfig) -> bool:
     return is_job() and not is_child and [cfg.trainer.get(name, 1) for name in ("devices", "num_nodes")] != [1, 1]
 
 
-def open_run(cfg: DictConfig) -> Record:
-    """Return the record of a run in Hydra's folder; with `resume=`, take the recorded settings first.
+def continued(cfg: DictConfig) -> DictConfig:
+    """Return the settings of a run; with `resume=`, of its recorded command line and the words typed now, together.
 
-    Raises SettingError if `resume` names no run, or a run of a class that is not ours and not typed.
+    Raises SettingError for recorded words that have to be typed again, such as the class of a user's.
     """
+    if cfg.resume is None:
+        return cfg
+    recorded, typed = recorded_words(), HydraConfig.get().overrides.task
+    if others := [word for word in recorded if not RECORDED.fullmatch(word)]:
+        rule = f"the run was started with {shlex.join(others)}; type this as well, if it is yours"
+        raise SettingError(f"resume={cfg.resume}: {rule}")
+    return compose(str(HydraConfig.get().job.config_name), [*recorded, *typed])
+
+
+def recorded_words() -> list[str]:
+    """Return the words of the command line of the run in Hydra's folder, but for loggers and those typed again."""
     hydra_cfg = HydraConfig.get()
-    folder, overrides = Path(hydra_cfg.runtime.output_dir), list(hydra_cfg.overrides.task)
-    # Before anything reads a setting: all later checks concern the settings of the run as it will continue.
-    if cfg.resume is not None:
-        take_recorded(cfg, read_summary(folder)["settings"], overrides)
+    typed = {*map(override_name, hydra_cfg.overrides.task), *places_of_settings(hydra_cfg)}
+    words = read_summary(Path(hydra_cfg.runtime.output_dir))["overrides"]
+    return [word for word in words if not {word, override_name(word)} & typed and not NOT_RECORDED.fullmatch(word)]
+
+
+def open_run(cfg: DictConfig) -> Run:
+    """Return the run in Hydra's folder, to enter."""
+    hydra_cfg = HydraConfig.get()
     if not is_first_process():
         end_with_parent()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
     settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    choices = {group: str(hydra_cfg.runtime.choices.get(group)) for group in ("exercise", "scale")}
-    places, ignored = places_of_settings(hydra_cfg), {"resume", *typed_overlays(hydra_cfg)}  # by a resumed run
-    typed = [*places, *(each for each in overrides if override_name(each) not in ignored)]
-    searches = is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper")
-    about = {"overrides": [*places, *overrides]} | choices
-    return Record(folder, settings, is_job=is_job(), searches=searches, typed=typed, files=hydra_files(cfg), **about)
+    typed = [word for word in hydra_cfg.overrides.task if override_name(word) != "resume"]
+    again = [*places_of_settings(hydra_cfg), *typed]
+    words = again if cfg.resume is None else [*recorded_words(), *again]
+    return Run(
+        Path(hydra_cfg.runtime.output_dir),
+        new_summary(settings, words, str(hydra_cfg.runtime.choices.get("exercise"))),
+        is_job=is_job(),
+        searches=is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper"),
+        again=again,
+        files=hydra_files(cfg),
+    )
 
 
 def override_name(override: str) -> str:
     """Return the name of the setting or the group in an override such as `+model.lr=1`."""
     return override.lstrip("+~").partition("=")[0]
-
-
-def typed_overlays(hydra_cfg: Any) -> list[str]:
-    """Return the typed groups that change settings of other groups, such as `recipe`: a resumed run ignores them."""
-    groups = {str(group) for group in hydra_cfg.runtime.choices} - {*GROUPS, "callbacks", "logger"}
-    names = map(override_name, hydra_cfg.overrides.task)
-    return [name for name in names if name in groups and not name.startswith("hydra")]
 
 
 def hydra_files(cfg: DictConfig) -> dict[str, str]:
@@ -124,18 +151,49 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
     return {f".hydra/{name}.yaml": OmegaConf.to_yaml(content) for name, content in contents.items()}
 
 
+def check_added_names(cfg: DictConfig) -> None:
+    """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect."""
+    hydra_cfg = HydraConfig.get()
+    if added := [override_name(word) for word in hydra_cfg.overrides.task if word.startswith("+")]:
+        name = str(hydra_cfg.job.config_name)
+        known = {*map(str, compose(name)), *map(str, hydra_cfg.runtime.choices)}
+        for setting in added:
+            # Of these programs only train.py passes further arguments on, to the classes of its groups.
+            is_known = setting.partition(".")[0] in known and hydra_cfg.job.name == "train"
+            require(is_known, setting, OmegaConf.select(cfg, setting), "no such setting; --cfg job prints all settings")
+
+
+def check_classes(settings: dict[str, Any]) -> None:
+    """Raise SettingError for an entry without a class, and for an argument that only model=regularized has.
+
+    Imports nothing, so that a sweep can be rejected before its first job.
+    """
+    for group in ("callbacks", "logger"):
+        for name, entry in (settings.get(group) or {}).items():
+            has_class = not entry or (isinstance(entry, dict) and isinstance(entry.get("_target_"), str))
+            rule = f"has no _target_; type it, or choose its file with {group}={name}"
+            require(has_class, f"{group}.{name}", "{…}" if isinstance(entry, dict) else entry, rule)
+    model = settings.get("model") or {}
+    others = REGULARIZED.keys() & model.keys() if model.get("_target_") in TRUSTED_CLASSES[:2] else set()
+    if name := min(others, default=None):
+        require(False, f"model.{name}", model[name], f"only model=regularized has {', '.join(sorted(others))}")
+
+
 def check_settings(settings: dict[str, Any]) -> None:
     """Check the settings of a run. Raises SettingError."""
-    hydra_cfg = HydraConfig.get()
-    added = {override_name(override) for override in hydra_cfg.overrides.task if override.startswith("+")}
-    # Hydra adds any name after a `+`: `+hidens=64` would train without a word.
-    for name in sorted(added - {*GROUPS, *map(str, hydra_cfg.runtime.choices)}):  # `~data` removes the choice
-        require("." in name, name, settings.get(name), "no such setting; conf/train.yaml has them")
+    check_classes(settings)
     for group, names in PASSED.items():
         for name in names.keys() & settings[group].keys():
             rule = f"train.py passes this argument itself; use {names[name]}"
             raise SettingError(f"{group}.{name}={format_value(settings[group][name])}: {rule}")
     check(settings, {"seed": DATA["seed"]})
+    require(settings["init_from"] != "", "init_from", "''", "must be the folder of a run, or null")
+    metric = str(settings["optimized_metric"])
+    require(metric not in ("epoch", "step", ""), "optimized_metric", metric, "is no metric", METRIC)
+    for name, entry in (settings.get("callbacks") or {}).items():
+        for argument, value in (entry or {}).items():
+            is_finite = not isinstance(value, float) or math.isfinite(value)
+            require(is_finite, f"callbacks.{name}.{argument}", value, "must be finite")
     numbers = {name: value for name, value in settings["trainer"].items() if isinstance(value, int | float)}
     check(numbers, TRAINER, "trainer.")  # values of other types: `check_types`
     tags = settings.get("tags", [])
@@ -148,47 +206,9 @@ def places_of_settings(hydra_cfg: Any) -> list[str]:
     """Return the words of the command line that say where Hydra finds files of settings."""
     name, sources = str(hydra_cfg.job.config_name), hydra_cfg.runtime.config_sources
     # Hydra lists the folders of `--config-dir` among its sources, not among the overrides.
-    words = [] if name == "train" else ["--config-name", name]
+    words = [] if name == "train" else [f"--config-name={name}"]
     words += [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
     return words + [each for each in hydra_cfg.overrides.hydra if each.startswith("hydra.searchpath=")]
-
-
-def take_recorded(cfg: DictConfig, recorded: dict[str, Any], overrides: list[str]) -> None:
-    """Set seed, model, data and trainer of a resumed run to its recorded plain values, except for those typed again.
-
-    Raises SettingError for recorded settings that are not a run's, and for a class of a user's that is not typed again.
-    """
-    typed = {*map(override_name, overrides)}
-    again = {name: OmegaConf.select(cfg, name) for name in typed if name.partition(".")[0] in GROUPS and "." in name}
-    own = {again[name] for name in ("model._target_", "data._target_") if name in again}
-    if not all(isinstance(recorded.get(group), dict) for group in GROUPS):
-        raise SettingError(f"resume={cfg.resume}: not a run's folder, or damaged")
-    with open_dict(cfg):
-        for name in {"seed", "init_from", "probes", "tags", "optimized_metric"} - typed:
-            if _is_plain(recorded.get(name)):
-                cfg[name] = recorded.get(name)
-        # A typed choice of a model or of data, with all its values, must equal the run's.
-        for group in [group for group in GROUPS if group == "trainer" or group not in typed]:
-            plain = {name: value for name, value in recorded[group].items() if _is_plain(value)}
-            target = plain.pop("_target_", None)
-            # The folder may be somebody else's: a class that it names is imported only if it is one of ours.
-            if target in own or (target in TRUSTED_CLASSES and f"{group}._target_" not in typed):
-                cfg[group] = {"_target_": target} | plain
-            else:  # a class from the command line or conf/: only arguments that do not depend on the machine
-                names = {name for name in plain if not MACHINE_SETTINGS.fullmatch(f"{group}.{name}")}
-                cfg[group].update({name: plain[name] for name in names & cfg[group].keys()})
-        for name, value in again.items():
-            OmegaConf.update(cfg, name, value)
-    classes = {f"{group}._target_": recorded[group].get("_target_") for group in ("model", "data")}
-    others = [f"{name}={target}" for name, target in classes.items() if target != OmegaConf.select(cfg, name)]
-    if others:
-        raise SettingError(f"resume={cfg.resume}: the run has {' '.join(others)}; type this as well, if it is yours")
-
-
-def _is_plain(value: Any) -> bool:
-    """Return whether a value is a number, a text without an interpolation, or a list of these."""
-    values = value if isinstance(value, list) else [value]
-    return all(isinstance(each, str | int | float | None) and "${" not in str(each) for each in values)
 
 
 def class_of(target: Any) -> type | None:
@@ -205,8 +225,13 @@ def find_runs(run: str) -> list[Path]:
     path = newest_run() if run == "latest" and not Path(run).exists() else Path(run)
     if not run or path is None or not path.exists():  # an empty path is the working directory
         raise SettingError(f"run={run}: not found; use the folder that train.py printed at its end")
-    jobs = job_folders(path) if path.is_dir() and not any((path / name).exists() for name in OF_A_RUN) else []
-    return [job for job in jobs if any((job / name).exists() for name in (EXPORT, LAST))] or [path]
+    is_sweep = path.is_dir() and not (path / "summary.json").exists() and not has_weights(path)
+    return [folder for folder in run_folders(path) if has_weights(folder)] or [path] if is_sweep else [path]
+
+
+def has_weights(folder: Path) -> bool:
+    """Return whether a run's folder has an export or a checkpoint."""
+    return any(path.exists() for path in weights_in(folder))
 
 
 def newest_run(is_open: bool = False) -> Path | None:
@@ -216,21 +241,64 @@ def newest_run(is_open: bool = False) -> Path | None:
     """
     # By the time of the last write: a run that was resumed is newer than its folder's name says.
     summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for folder in (path.parent for path in summaries):
-        has_checkpoint = (folder / LAST).exists()
-        if is_open and has_checkpoint and not _has_ended(folder):
-            return folder
-        if not is_open and (has_checkpoint or (folder / EXPORT).exists()):
-            return folder
-    return None
+    folders = (path.parent for path in summaries)
+    return next((folder for folder in folders if (_is_open(folder) if is_open else has_weights(folder))), None)
 
 
-def _has_ended(folder: Path) -> bool:
-    """Return whether a run has ended, or cannot be read."""
+def _is_open(folder: Path) -> bool:
+    """Return whether a run has a checkpoint and has not ended."""
     try:
-        return bool(read_summary(folder)["status"] in ENDED)
-    except SettingError:
-        return True
+        return weights_in(folder)[1].exists() and not load_run(folder).has_ended
+    except SettingError:  # it cannot be read
+        return False
+
+
+class CheckFolder(Callback):
+    """Hydra's callback that checks `resume=` and `hydra.job.chdir` before Hydra creates a folder or changes into it.
+
+    Hydra turns an exception in a callback into a warning, so errors exit.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Exit unless `resume=` names a run with a checkpoint."""
+        _check_folder(config)
+        if config.resume is not None:
+            try:
+                _require_resumable(str(config.resume), Path(config.hydra.run.dir))
+            except SettingError as error:
+                sys.exit(error_line(error))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Exit if a sweep has `resume=`."""
+        _check_folder(config)
+        if config.resume is not None:
+            rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
+            sys.exit(error_line(f"resume={config.resume}: {rule}"))
+
+
+def _check_folder(config: DictConfig) -> None:
+    """Exit if the run would change into its folder, where W&B and matplotlib read settings, or has no folder."""
+    if config.hydra.job.chdir:
+        sys.exit(error_line("hydra.job.chdir=true: not supported; use false"))
+    for name in ("run", "sweep"):
+        if not config.hydra[name].dir:
+            sys.exit(error_line(f"hydra.{name}.dir=: must be a folder"))
+
+
+def _require_resumable(run: str, folder: Path) -> None:
+    """Raise SettingError unless `resume=run` names a run with a checkpoint."""
+    if run == "latest" and not folder.exists():
+        newest = newest_run()
+        instead = f"; the newest run has ended: resume={newest} continues it" if newest else ""
+        raise SettingError(f"resume=latest: no run below outputs/ has a checkpoint and has not ended{instead}")
+    if run != "latest" and folder.resolve() != Path(run).resolve():
+        raise SettingError(f"resume={run}: hydra.run.dir={folder} is another folder; use one of them")
+    try:
+        load_run(folder)
+    except SettingError as error:
+        raise SettingError(f"resume={run}: {error}") from error
+    if not weights_in(folder)[1].exists():
+        raise SettingError(f"resume={run}: nothing to resume, since there is no checkpoints/last.ckpt; start it again")
 
 
 def _run_folder(resume: str | None, new: str) -> str:

@@ -1,5 +1,7 @@
 """Print a run: its model and text, then a bar on a terminal or else a line per epoch, and its results."""
 
+import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,18 +10,19 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from timemachine.config import COUNT, PREFIX, check
+from timemachine.config import COUNT, PREFIX, check, short
 from timemachine.corpus import Corpus
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.kernels import NOT_COMPILED
-from timemachine.run.console import print_table, print_text, short
-from timemachine.run.record import Record, metric_of
+from timemachine.language_model import RNNLMScratch
+from timemachine.run.console import print_table, print_text
+from timemachine.run.files import relative_path
+from timemachine.run.run import Run
 
-NUM_PREDS = 20  # characters of the continuation, as in the book
 MIN_REPORTED_BYTES = 30_000  # of headers and footers: several books have as much together
+NUM_PREDS = 20  # characters of the continuation, as in the book
 WORSE = 1.05  # by how much the last epoch may be worse than the best one without a message
-# Logged numbers that are no scores.
-NO_SCORES = ("epoch", "step", "val_step", "best_epoch", "num_steps_done", "chars_per_second", "lr")
+SCORES = ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")  # of the printed table
 
 
 class RunProgress(ProgressBar):
@@ -45,13 +48,10 @@ class RunProgress(ProgressBar):
         """Print again."""
         self.is_on = True
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Print the model and the text."""
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Print the model and the text; start the bar on a terminal."""
         if self.is_on:
             print_text(run_header(pl_module, trainer.datamodule))  # type: ignore[attr-defined]
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the bar on a terminal."""
         self.printed, console = trainer.current_epoch, Console()
         if self.is_on and console.is_terminal:
             columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[numbers]}")
@@ -98,13 +98,11 @@ class RunProgress(ProgressBar):
 
 def run_header(model: Any, data: Any) -> str:
     """Return the first lines of a run: its model, its text, and the characters lost in normalisation."""
-    text, parameters = getattr(data, "corpus", None), sum(p.numel() for p in model.parameters())
-    lines = [f"Training {type(model).__name__}, {parameters:,} parameters"]
-    if isinstance(text, Corpus):
-        lines[0] += f", on {text.title}. Guessing has a perplexity of {len(data.vocab):,}."
-        lines += [lost_letters_warning(text)]
-        if text.left_out > MIN_REPORTED_BYTES:
-            lines += [f"text          without {text.left_out:,} bytes of headers and footers of Project Gutenberg"]
+    text, parameters = data.corpus, sum(p.numel() for p in model.parameters())
+    about = f"{type(model).__name__}, {parameters:,} parameters, on {text.title}"
+    lines = [f"Training {about}. Guessing has a perplexity of {len(data.vocab):,}.", lost_letters_warning(text)]
+    if text.left_out > MIN_REPORTED_BYTES:
+        lines += [f"text          without {text.left_out:,} bytes of headers and footers of Project Gutenberg"]
     if hasattr(model, "lacks_kernel") and model.lacks_kernel():
         lines += [f"kernel        {NOT_COMPILED}"]
     return "\n".join(filter(None, lines))
@@ -121,36 +119,55 @@ def lost_letters_warning(corpus: Corpus) -> str:
 
 def continuation(model: Any, data: Any) -> str:
     """Return the book's prefix with its greedy continuation, the same as from `predict`; uses no random numbers."""
-    if not (hasattr(data, "corpus") and hasattr(model, "W_hq")):  # a custom model or data module
+    if not isinstance(model, RNNLMScratch):
         return ""
     return continue_text(model, data.vocab, known_prefix(PREFIX, data), NUM_PREDS)[0]
 
 
-def print_results(run: Record, lines: Sequence[str]) -> None:
+def print_results(run: Run, lines: Sequence[str]) -> None:
     """Print the table of a run's results, its message, and lines about its files; nothing for a job of a sweep."""
-    summary = run.summary
+    summary, metrics = run.summary, run.metrics
     if not run.prints:
         return
-    if not summary["metrics"]:  # trainer.fast_dev_run
-        print_text(summary["message"])
+    if not metrics:  # trainer.fast_dev_run
+        print_text(str(summary["message"]))
         return
-    metrics, epoch = summary["metrics"], f"epoch {summary['metrics'].get('epoch', 0)}"
-    metric, names = metric_of(summary), ("train/perplexity", "val/perplexity", "val/bits_per_byte", "test/perplexity")
-    others = [name for name in metrics if name not in NO_SCORES and not name.startswith("best_")]  # of a custom model
-    rows = [(name, short(metrics[name]), epoch) for name in [name for name in names if name in metrics] or others]
-    if f"best_{metric}" in metrics:
-        rows.append((f"best {metric}", short(metrics[f"best_{metric}"]), f"epoch {metrics['best_epoch']}"))
-        if metrics.get(metric, 0) > WORSE * metrics[f"best_{metric}"]:
+    epoch = f"epoch {metrics.get('epoch', 0)}"
+    names = [name for name in SCORES if name in metrics]
+    if "val/perplexity" not in metrics:  # of a user's own model
+        names = [name for name in metrics if "/" in name and "best" not in name]
+    rows = [(name, short(metrics[name]), epoch) for name in names]
+    if f"best_{run.metric}" in metrics:
+        rows.append((f"best {run.metric}", short(metrics[f"best_{run.metric}"]), f"epoch {metrics['best_epoch']}"))
+        if metrics.get(run.metric, 0) > WORSE * metrics[f"best_{run.metric}"]:
             better = "end earlier with callbacks=early_stopping, or use run=<folder>/checkpoints/best.ckpt"
             lines = [f"the last epoch is worse than epoch {metrics['best_epoch']}: {better}", *lines]
     if "clipped_steps" in metrics:
         clipped = f"{metrics['clipped_steps']} of {metrics['num_steps_done']}"
         rows.append(("clipped steps", clipped, f"largest norm {metrics['largest_grad_norm']:.3g}"))
     if "chars_per_second" in metrics:
-        unit = "characters" if "characters" in summary["corpus"] else "targets"
-        rows.append((f"{unit}/s", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
+        rows.append(("characters/s", f"{metrics['chars_per_second']:,.0f}", "training, last epoch"))
     rows.append(("parameters", f"{summary['parameters']:,}", f"kernel: {summary['kernel']}"))
     print_table(f"{summary['status']}: {summary['corpus']['title']}", (), rows)
     if summary["status"] == "completed" and summary["message"]:
         print_text(summary["message"])
-    print_text("\n".join(lines))
+    print_text("\n".join([*filter(None, lines), f"folder        {relative_path(run.folder)}"]))
+
+
+def silence() -> None:
+    """Hide messages of Lightning that do not concern a user of this program."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # hides "GPU available: False", tips, …
+    logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # shows the report of trainer.profiler
+    for message in (
+        ".*smaller than the logging interval.*",  # steps.csv has every step
+        ".*LeafSpec.* is deprecated.*",
+        r"hydra\.utils\.instantiate\(\) resolved _target_",  # of Hydra 1.4: here, a setting may name any class
+        ".*could not find the monitored key.*",  # a run that ends before its first validation
+        ".*callbacks used to create the checkpoint.*",  # a resumed run may have others
+        "Checkpoint directory .* exists and is not empty.*",
+        "The `srun` command is available.*",  # a run on the login node of a cluster
+        ".*does not have many workers.*",  # the loader indexes a tensor
+        "Total length of `WindowLoader` across ranks is zero.*",  # a short text has no test windows
+    ):
+        warnings.filterwarnings("ignore", message)

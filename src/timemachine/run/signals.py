@@ -12,7 +12,8 @@ from types import TracebackType
 
 import psutil
 
-INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # exit statuses, as of a shell
+# Exit statuses, as of a shell.
+INTERRUPTED, TERMINATED, CLOSED_PIPE = 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGPIPE
 POLL_SECONDS = 0.5
 
 

@@ -4,7 +4,7 @@ import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from string import ascii_letters, whitespace
@@ -13,8 +13,6 @@ from timemachine.config import Tokens
 from timemachine.errors import SettingError
 from timemachine.texts import Book
 
-PIECE = 1 << 22  # bytes
-_BORDER = re.compile(rb"[ \n]")
 _KEPT = (ascii_letters + whitespace).encode()
 _LETTERS_ELSE_SPACE = bytes(ord(chr(code).lower()) if chr(code) in ascii_letters else ord(" ") for code in range(256))
 
@@ -48,24 +46,14 @@ MAX_LICENCE = 30_000  # bytes; the licence, which old headers also contain, has 
 STRAY = 1_000  # bytes; the licence names Gutenberg every 250 bytes, a header every 400
 
 
-def without_gutenberg(text: bytes) -> Iterator[bytes]:
-    """Yield a text with line feeds, in pieces, without Project Gutenberg's header and footer around each book.
+def without_gutenberg(text: bytes) -> bytes:
+    """Return a text with line feeds without Project Gutenberg's header and footer around each book.
 
     A book lies between a START line and the END line that is the next marker; either may be wrapped onto a second
     line. A line "End of … Project Gutenberg" in the book's last paragraph ends it. A text before, between or after the
     books is kept, without the header and the licence next to it. A line feed separates the parts.
-
-    A piece has about `PIECE` bytes, so that a large text can be normalised in little memory. It ends with its part, or
-    after a space or line feed, which neither UTF-8 nor NFC combines with what follows.
     """
-    for number, (start, stop) in enumerate(_parts_to_keep(text)):
-        if number:
-            yield b"\n"
-        while start < stop:
-            border = _BORDER.search(text, start + PIECE, stop)
-            end = border.end() if border else stop
-            yield text[start:end]
-            start = end
+    return b"\n".join(text[start:stop] for start, stop in _parts_to_keep(text))
 
 
 def _parts_to_keep(text: bytes) -> list[tuple[int, int]]:
@@ -116,29 +104,37 @@ def with_line_feeds(text: bytes) -> bytes:
     return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def append_normalised(
-    characters: bytearray, path: Path, pieces: Iterable[bytes], tokens: Tokens
-) -> tuple[int, Counter[str]]:
-    """Append the normalised pieces of a file, in UTF-8, to the text of the files before it.
+def read(files: Iterable[tuple[Path, bytes]], tokens: Tokens) -> tuple[str, int, Counter[str]]:
+    """Return the normalised text of files, one after another, the bytes left out, and the characters replaced.
 
-    Returns the size of the pieces and, for letters, `count_replaced` of them. Raises SettingError with the file's path
-    if it is not a text, or contains only white space.
+    The bytes are those of Project Gutenberg's headers and footers, with line feeds; characters are counted for letters
+    only, as `count_replaced` does. Raises SettingError with the path of a file that is not a text, or contains only
+    white space.
     """
-    size, is_empty, replaced = 0, True, Counter[str]()
-    if characters:
-        _append(characters, normalise(b"\n", tokens), tokens)
-    for piece in pieces:
-        text = _normalise_piece(path, piece, tokens)
-        _append(characters, text, tokens)
-        size += len(piece)
-        replaced += count_replaced(piece) if tokens is Tokens.letters else Counter()
-        is_empty = is_empty and not text.strip()
+    texts, left_out, replaced = list[bytes](), 0, Counter[str]()
+    for path, content in files:
+        whole = with_line_feeds(content)
+        text = without_gutenberg(whole)
+        _check(path, text, tokens)
+        texts.append(text)
+        left_out += len(whole) - len(text)
+        replaced += count_replaced(text) if tokens is Tokens.letters else Counter()
+    return normalise(b"\n".join(texts), tokens), left_out, replaced
+
+
+def _check(path: Path, text: bytes, tokens: Tokens) -> None:
+    if b"\0" in text:
+        raise SettingError(f"data.corpus={path}: not a text (it contains a NUL byte); use the path of a text in UTF-8")
+    try:
+        is_empty = not normalise(text, tokens).strip()
+    except UnicodeDecodeError as error:
+        reason = f"not valid UTF-8 (byte {error.object[error.start]:#04x}); convert a copy with iconv"
+        raise SettingError(f"data.corpus={path}: {reason} -f <its encoding, such as latin1> -t UTF-8") from error
     if is_empty:
         reason = "contains no letter from A to Z; use another text, or train with data.tokens=characters"
         if tokens is not Tokens.letters:
             reason = "contains only white space; use another text"
         raise SettingError(f"data.corpus={path}: {reason}")
-    return size, replaced
 
 
 def count_replaced(text: bytes) -> Counter[str]:
@@ -156,20 +152,3 @@ def count_replaced(text: bytes) -> Counter[str]:
         kind = "digits" if character.isdigit() else "letters" if character.isalpha() else "other"
         counts[kind] += 0 if character.isspace() else count
     return counts
-
-
-def _append(characters: bytearray, text: str, tokens: Tokens) -> None:
-    """Append a normalised text; of letters, no two spaces are adjacent."""
-    if tokens is Tokens.letters and characters.endswith(b" "):
-        text = text.removeprefix(" ")
-    characters += text.encode()
-
-
-def _normalise_piece(path: Path, piece: bytes, tokens: Tokens) -> str:
-    if b"\0" in piece:
-        raise SettingError(f"data.corpus={path}: not a text (it contains a NUL byte); use the path of a text in UTF-8")
-    try:
-        return normalise(piece, tokens)
-    except UnicodeDecodeError as error:
-        reason = f"not valid UTF-8 (byte {error.object[error.start]:#04x}); convert a copy with iconv"
-        raise SettingError(f"data.corpus={path}: {reason} -f <its encoding, such as latin1> -t UTF-8") from error

@@ -10,49 +10,39 @@ from typing import Any
 import wandb
 from lightning.pytorch.loggers import WandbLogger as LightningsLogger
 
-from timemachine.config import require
 from timemachine.errors import SettingError
 from timemachine.run.files import relative_path, write_whole
-from timemachine.run.record import Record, is_first_process
+from timemachine.run.run import Run
+from timemachine.run.summary import is_first_process
 from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT, upload_line
 
-KEPT = ("id", "project", "group", "name")  # in a run's wandb.json, so that a resumed run continues the same run in W&B
+FILE, KEPT = "wandb.json", ("id", "group")  # in a run's folder
 
 
 class WandbLogger(LightningsLogger):
-    """Lightning's logger; offline without an API key, and with the same id, group and name when resumed.
+    """Lightning's logger; offline without an API key; a resumed run continues the same run in W&B, in the same group.
 
-    Arguments take precedence over wandb.json in the run's folder, which takes precedence over W&B's variables. Entity,
-    project, mode and server never come from a folder, which may be somebody else's. Epochs and steps count from 1, as
-    in the tables. `changes`: the command line's overrides, for the run's name. `arguments`: of Lightning's class and of
-    `wandb.init`; None and [] are their default. Raises SettingError for a damaged wandb.json, for a run that is in
-    another project, and for a folder whose settings W&B would obey.
+    Entity, project, mode and server never come from a folder, which may be somebody else's. Epochs and steps count from
+    1, as in the tables. `changes`: the command line's overrides, for the run's name. `arguments`: of Lightning's class
+    and of `wandb.init`; None and [] are their default.
     """
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")  # the program prints the command of an upload
-        file, variables = Path(save_dir, "wandb.json"), os.environ.get
-        try:
-            kept = dict(json.loads(file.read_text(encoding="utf-8"))) if file.exists() else {}
-        except (ValueError, TypeError) as error:
-            raise SettingError(f"{relative_path(file)}: damaged; remove it to start another run in W&B") from error
-        given: dict[str, Any] = {"id": secrets.token_hex(4), "project": variables("WANDB_PROJECT", PROJECT)}
-        given |= {"name": variables("WANDB_NAME") or changes or "train", "group": variables("WANDB_RUN_GROUP")}
-        given |= {name: str(kept[name]) for name in KEPT if kept.get(name) and name != "project"}
+        variable = os.environ.get
+        given: dict[str, Any] = {
+            "project": variable("WANDB_PROJECT", PROJECT),
+            "name": variable("WANDB_NAME") or changes,
+        }
+        given |= {"id": secrets.token_hex(4), "group": variable("WANDB_RUN_GROUP")} | _kept(Path(save_dir))
         given |= {name: value for name, value in arguments.items() if value not in (None, [])}
-        project, folder = kept.get("project"), relative_path(save_dir)
-        rule = f"the run in {folder} is in the project {project}; type logger.wandb.project={project}"
-        require(project in (None, given["project"]), "logger.wandb.project", given["project"], rule)
-        is_obeyed = Path(save_dir, "wandb/settings").exists() and Path(save_dir).resolve() == Path.cwd()
-        rule = f"W&B would obey {folder}/wandb/settings, which it reads from the working directory; use false"
-        require(not is_obeyed, "hydra.job.chdir", True, rule)
-        without_seed = " ".join(override for override in changes.split() if not override.startswith("seed="))
         # Not by Lightning's `offline`: it sets a variable that `wandb.setup` has read by then.
         if offline or not (wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)):
             given.setdefault("mode", "offline")
+        without_seed = " ".join(override for override in changes.split() if not override.startswith("seed="))
         super().__init__(save_dir=save_dir, config={CHANGES: without_seed}, **given)
         if is_first_process():  # Lightning starts a run in W&B in this process only
-            write_whole(file, json.dumps({name: given[name] for name in KEPT}).encode())
+            write_whole(Path(save_dir, FILE), json.dumps({name: given[name] for name in KEPT}).encode())
             for metric in EPOCH_METRICS:
                 self.experiment.define_metric(metric, step_metric="epoch")
 
@@ -67,9 +57,18 @@ class WandbLogger(LightningsLogger):
         if checkpoint_callback.monitor is not None:
             super().after_save_checkpoint(checkpoint_callback)
 
-    def log_results(self, run: Record, trainer: Any) -> str:
+    def log_results(self, run: Run, trainer: Any) -> str:
         """Log the final metrics, the status and the figure of a run; return the line about an upload."""
-        self.experiment.summary.update(run.summary["metrics"] | {"status": run.summary["status"]})
+        self.experiment.summary.update(run.metrics | {"status": run.summary["status"]})
         if (figure := run.folder / "perplexity.png").exists():
             self.log_image(FIGURE, [str(figure)])
         return upload_line(run.folder / "wandb")
+
+
+def _kept(folder: Path) -> dict[str, str]:
+    """Return what an earlier session has kept, {} if there is nothing."""
+    try:
+        kept = json.loads((folder / FILE).read_text(encoding="utf-8")) if (folder / FILE).exists() else {}
+        return {name: str(kept[name]) for name in KEPT if kept.get(name)}
+    except (ValueError, AttributeError) as error:
+        raise SettingError(f"{relative_path(folder / FILE)}: damaged; remove it to start another run in W&B") from error

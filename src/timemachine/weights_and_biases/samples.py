@@ -6,7 +6,6 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from timemachine.config import COUNT, GENERATE, POSITIVE, Valid, check
-from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text, known_prefix
 from timemachine.language_model import RNNLMScratch
 from timemachine.weights_and_biases import SAMPLES
@@ -34,7 +33,7 @@ class SampleTable(Callback):
         """Log the whole table again: W&B shows the last one."""
         epoch, data = trainer.current_epoch + 1, trainer.datamodule  # type: ignore[attr-defined]
         loggers: list[Any] = [logger for logger in trainer.loggers if hasattr(logger, "log_table")]
-        if not isinstance(pl_module, RNNLMScratch) or not isinstance(data, TimeMachine):
+        if not isinstance(pl_module, RNNLMScratch):
             return
         if not loggers or not trainer.is_global_zero or epoch % self.every_n_epochs:
             return

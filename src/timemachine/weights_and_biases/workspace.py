@@ -3,16 +3,21 @@
 The public interface of wandb-workspaces 0.4.13 cannot list a project's views, so each call saves a new one.
 """
 
+import os
 from typing import Any
 
+import wandb
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
 
-from timemachine.weights_and_biases import CHANGES, FIGURE, SAMPLES
+from timemachine.errors import SettingError, UserError, one_line
+from timemachine.weights_and_biases import CHANGES, FIGURE, PROJECT, SAMPLES
+
+TIMEOUT = 10  # seconds to wait for W&B's server
 
 MANY: Any = {"max_runs_to_show": 100, "max_bars_to_show": 100}  # W&B's own 10 would hide most of a sweep
 ENDS = ["val/perplexity", "best_val/perplexity", "test/perplexity"]
-ENDS_IN_BYTES = ["val/bits_per_byte", "best_val/bits_per_byte", "test/bits_per_byte"]
+ENDS_IN_BYTES = ["val/bits_per_byte", "val/bits_per_byte_at_best_epoch", "test/bits_per_byte"]
 BAD_ENDS = ["failed", "crashed", "killed"]  # states of W&B's runs that the workspace hides
 OF_SWEEPS = ("model.hiddens", "data.num_steps", "model.lr", "trainer.gradient_clip_val")  # often varied settings
 
@@ -58,3 +63,18 @@ def save(project: str, entity: str) -> str:
     parts = [ws.Section(name=name, panels=panels, is_open=True) for name, panels in sections().items()]
     view = ws.Workspace(entity, project, "Perplexity", parts, ws.WorkspaceSettings(max_runs=100), runs)
     return str(view.save().url)
+
+
+def save_workspace(project: str = "", entity: str = "") -> str:
+    """Save the workspace; return its URL. "": WANDB_PROJECT, or timemachine; the API key's entity. Raises UserError."""
+    project = project or os.environ.get("WANDB_PROJECT") or PROJECT
+    try:
+        if not wandb.login(prompt=False):
+            raise UserError("no API key is configured; use wandb login")
+        if not (entity := entity or wandb.Api(timeout=TIMEOUT).default_entity or ""):
+            raise SettingError("entity: the API key has no default entity; use entity=<a user or a team>")
+        return save(project, entity)
+    except (OSError, wandb.errors.Error) as error:  # from the network, the server or the key
+        reason = one_line(error.__cause__ or error, 150)
+        advice = "use a project and entity that the API key can write to, or wandb login --relogin for another key"
+        raise UserError(f"project={project}: W&B failed ({reason}); {advice}") from error

@@ -1,0 +1,201 @@
+"""The report of any sweep, also of unfinished ones, and which runs a report rejects."""
+
+import re
+from contextlib import nullcontext
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pandas import DataFrame
+
+from tests.support.jobs import leave_job
+from tests.support.programs import run_program
+from tests.support.runs import table
+from timemachine.errors import SettingError
+from timemachine.exercises import clipping, small_data
+from timemachine.study import generic, report
+from timemachine.study.jobs import load_jobs, rows_of
+
+
+def test_no_job_has_ended(tmp_path: Path) -> None:
+    leave_job(tmp_path, {"seed": 0}, status="running")
+    report.write_report(tmp_path, "clipping", load_jobs(tmp_path))
+    assert {path.name for path in tmp_path.glob("*.*")} == {"report.md", "summary.csv"}
+
+
+@pytest.mark.parametrize("exercise", ["../reference/clipping", "../../outside"])
+def test_an_exercise_is_not_a_path(exercise: str, tmp_path: Path) -> None:
+    leave_job(tmp_path, {"seed": 0}, exercise=exercise)
+    report.write_report(tmp_path, exercise, load_jobs(tmp_path))
+    assert "reference sweep" not in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize("module", [generic, small_data])
+@pytest.mark.parametrize(
+    ("content", "is_damaged"),
+    [(b"epoch,val/perplexity\n1,x\n", True), (b"epoch,val/perplexity\n1,\xff\n", True), (b"", False),
+     (b"epoch,step\n1,2\n", False), (b"step\n1\n", False), (b"epoch,val/perplexity\n1,9\n2,8", False)],
+)  # fmt: skip
+def test_figures_of_damaged_tables(module: Any, content: bytes, is_damaged: bool, tmp_path: Path) -> None:
+    """One line names the table; a row that a kill cut short is dropped."""
+    folder = leave_job(tmp_path, {"data": {"start": 0}}, metrics={"val/perplexity": 7.5})
+    (folder / "metrics.csv").write_bytes(content)
+    jobs = DataFrame(rows_of(load_jobs(tmp_path)))
+    with pytest.raises(SettingError, match=r"metrics\.csv") if is_damaged else nullcontext():
+        module.figure(jobs)
+
+
+def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
+    """A spreadsheet would compute them. Numbers stay numbers."""
+    leave_job(tmp_path, {"seed": 0}, message="=HYPERLINK(1)", metrics={"val/perplexity": -7.5})
+    report.write_report(tmp_path, "None", load_jobs(tmp_path))
+    (row,) = table(tmp_path / "summary.csv")
+    assert (row["message"], row["val/perplexity"]) == ("'=HYPERLINK(1)", "-7.5")
+
+
+def test_report_program(tmp_path: Path) -> None:
+    for number in (10, 2):
+        leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
+    done = run_program("-m", "timemachine", "report", ".", cwd=tmp_path)
+    assert re.search(r"index/2 +completed +2 +7\.500 .*index/10 +completed +10 +7\.500 ", done.stdout, re.S)
+    assert re.search(r"\| the run +\| 2 +\| 2 +\| 7.50 ± 0.00 +\|", (tmp_path / "report.md").read_text())
+    (tmp_path / "report.md").unlink()
+    (tmp_path / "report.md").mkdir()  # a file that cannot be written, also by root
+    for folder in ("nowhere", "."):
+        done = run_program("-m", "timemachine", "report", folder, cwd=tmp_path)
+        assert done.returncode == 1 and re.fullmatch("error: .*\n", done.stderr), done.stderr
+
+
+def test_runs_and_sweeps_side_by_side(tmp_path: Path) -> None:
+    """Runs, which record `data.seed`, and the jobs of a sweep are rows of one table, with a figure for slides."""
+    epochs = [{"epoch": epoch, "val/perplexity": 9.0 - epoch} for epoch in (1, 2)]
+    for place, lr in (("run", 1.0), ("sweep", 1.0), ("sweep", 2.0)):
+        settings = {"seed": 0, "data": {"seed": 0}, "model": {"lr": lr}}
+        leave_job(tmp_path / place, settings, metrics={"val/perplexity": 7 * lr}, tables={"metrics": epochs})
+    done = run_program("-m", "timemachine", "report", "run/0", "sweep", "format=svg", "width=5", cwd=tmp_path)
+    assert done.returncode == 0 and "  run/0 " in done.stdout, done.stderr + done.stdout
+    (written,) = (tmp_path / "outputs/comparison").iterdir()
+    assert {path.name for path in written.iterdir()} == {"summary.csv", "report.md", "figure.png", "figure.svg"}
+    assert (tmp_path / "run/0/perplexity.svg").exists() and 'width="360pt"' in (written / "figure.svg").read_text()
+    rows = [line for line in (written / "report.md").read_text().splitlines() if line.startswith("| lr=")]
+    assert [row.split("|")[1].strip() for row in rows] == ["lr=1", "lr=2"]
+
+
+def test_the_machines_of_the_runs(tmp_path: Path) -> None:
+    """Not the one on which the report is written, maybe again."""
+    for seed, machine in enumerate(["64 cores, arm64", "64 cores, arm64", "3 cores, riscv64"]):
+        leave_job(tmp_path / "s", {"seed": seed}, metrics={"val/perplexity": 7.0}, machine=machine)
+    assert report.effort(load_jobs(tmp_path / "s")).endswith(" after another. 64 cores, arm64; 3 cores, riscv64.")
+
+
+def test_generic_report(tmp_path: Path) -> None:
+    """Two settings and the seed vary. One run diverged, one was killed and one left no files."""
+    sweep = tmp_path / "plain"
+    epochs = [{"epoch": epoch, "val/perplexity": 20.0 - epoch} for epoch in (1, 2, 3)]
+    for hiddens, lr in ((16, 1.0), (32, 1.0), (32, 8.0)):
+        for seed in (0, 1):
+            settings = {"seed": seed, "model": {"hiddens": hiddens, "lr": lr}, "data": {"corpus": "[b]a|b"}}
+            metrics = {"epoch": 3, "val/perplexity": hiddens / 4 + seed}
+            status = "diverged" if lr == 8 and seed == 1 else "completed"
+            leave_job(sweep, settings, status=status, metrics=metrics, tables={"metrics": epochs})
+    leave_job(sweep, settings | {"seed": 2}, status="running")
+    (sweep / "7/.hydra").mkdir(parents=True)
+    report.write_report(sweep, "mine", load_jobs(sweep))
+    text = (sweep / "report.md").read_text()
+    rows = [re.split(r" *\| *", line)[1:-1] for line in text.splitlines() if line.startswith("| ")]
+    assert rows == [
+        ["settings", "runs", "completed", "val/perplexity"],
+        ["hiddens=16, lr=1", "2", "2", "4.50 ± 6.35"],
+        ["hiddens=32, lr=1", "2", "2", "8.50 ± 6.35"],
+        ["hiddens=32, lr=8", "2", "1", "8.00"],
+    ]
+    assert "Varied: `seed`: 0, 1; `model.hiddens`: 16, 32; `model.lr`: 1, 8." in text
+    assert "8 runs (5 completed, 1 diverged, 2 failed) in 0.2 minutes; 1.4 one after another." in text
+    assert (sweep / "figure.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("lrs", [(1.0,), (1.0, 2.0), ("a", "b")])
+def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A search over a custom module, which logs no perplexity: table, best job and figure have its metric."""
+    epochs = [{"epoch": epoch, "val/loss": 3.0 / epoch} for epoch in (1, 2)]
+    for hiddens, lr in product((16, 32), lrs):
+        settings = {"optimized_metric": "val/loss", "model": {"hiddens": hiddens, "lr": lr}}
+        metrics, typed = {"epoch": 2, "val/loss": 1.5 - hiddens / 100}, [f"model.hiddens={hiddens}"]
+        leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": epochs}, overrides=typed)
+    report.write_report(tmp_path / "s", "None", load_jobs(tmp_path / "s"))
+    jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
+    assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
+    (axes,) = generic.figure(jobs).axes
+    assert "val/loss" in (axes.get_ylabel(), axes.get_title()) and (axes.lines or axes.images)
+    assert "1.180" in (tmp_path / "s/report.md").read_text()  # more digits than a perplexity's
+    printed = capsys.readouterr().out
+    assert "1.180" in printed and "python train.py model.hiddens=32" in printed
+
+
+def sweep_of(**settings: list[Any]) -> DataFrame:
+    """Return completed runs with these values, whose metric is their number."""
+    jobs = DataFrame(settings).rename(columns=lambda name: f"model.{name}")
+    return jobs.assign(status="completed", folder="", **{"val/perplexity": np.arange(1.0, len(jobs) + 1)})
+
+
+def test_heat_map_has_a_cell_for_null() -> None:
+    jobs = sweep_of(lr=[1.0, 2.0, 1.0, 2.0, 2.0], clip=[None, None, 0.5, 0.5, 0.5])
+    (axes,) = generic.figure(jobs).axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0.5", "null"]
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells == {(1, 0): "1.000", (1, 1): "2.000", (0, 0): "3.000", (0, 1): "4.500 ± 0.500"}
+
+
+def test_heat_map_of_a_metric_below_zero() -> None:
+    jobs = sweep_of(lr=[1.0, 2.0, 1.0, 2.0], hiddens=[8, 8, 16, 16])
+    jobs["val/perplexity"] -= 2
+    (axes,) = generic.figure(jobs).axes
+    assert np.asarray(axes.images[0].get_array()).tolist() == [[-1, 1], [0, 2]]
+
+
+def test_a_panel_for_each_setting_of_a_search() -> None:
+    """Two settings, as a search tries other pairs in each run; three settings of a grid, one without an order."""
+    few = sweep_of(lr=[0.123456, 1.23456, 12.3456], hiddens=[8, 32, 8])
+    few.loc[2, "status"] = "diverged"
+    points, crosses = generic.figure(few).axes[0].lines
+    assert np.size(points.get_xdata()) == 3 and np.asarray(crosses.get_xdata()) == [12.3456]
+    lrs = [*np.geomspace(0.1, 10, 20)]
+    left, right = generic.figure(sweep_of(lr=lrs, hiddens=[*range(20)])).axes
+    assert left.get_xlabel() == "model.lr" and left.get_xscale() == "log" and right.get_xscale() == "linear"
+    (points,) = left.lines  # no line through the means of single runs
+    assert np.asarray(points.get_xdata()) == pytest.approx(lrs)
+    grid = [*product((1.0, 2.0), (8, 16), ("rnn", None))]
+    lr, hiddens, cell = zip(*grid, strict=True)
+    panels = generic.figure(sweep_of(lr=[*lr], hiddens=[*hiddens], cell=[*cell])).axes
+    assert [axes.get_xlabel() for axes in panels] == ["model.lr", "model.hiddens", "model.cell"]
+    points, means = panels[0].lines
+    assert np.asarray(means.get_ydata()).tolist() == [2.5, 6.5] and np.size(points.get_xdata()) == 8
+    assert [label.get_text() for label in panels[2].get_xticklabels()] == ["rnn", "null"]
+
+
+def test_repeated_seed_counts_once(tmp_path: Path) -> None:
+    """The logger, which may record what was typed, makes no difference."""
+    for seed, val in ((3, 7.5), (3, 7.5), (4, 8.5)):
+        settings = {"seed": seed, "logger": {"wandb": {"changes": f"seed={seed}"}}}
+        leave_job(tmp_path / "s", settings, metrics={"val/perplexity": val})
+    (cell,) = generic.table(DataFrame(rows_of(load_jobs(tmp_path / "s"))))["val/perplexity"]
+    assert f"{cell}" == "8.00 ± 6.35"
+
+
+def test_runs_that_a_table_would_mix_are_rejected() -> None:
+    settings = {"seed": 0, "data.start": 0, "model.lr": 1.0, "trainer.gradient_clip_val": None}
+    jobs = DataFrame([settings | {"model.hiddens": hiddens} for hiddens in (32, 64)])
+    with pytest.raises(SettingError, match=r"model\.hiddens"):
+        report.require_told_apart(jobs, clipping.SETTINGS)
+    report.require_told_apart(jobs.assign(**{"model.lr": [1.0, 2.0]}), clipping.SETTINGS)
+    report.require_told_apart(jobs, None)
+
+
+def test_missing_probe_is_named(tmp_path: Path) -> None:
+    settings = {"seed": 0, "model": {"lr": 1.0}, "trainer": {"gradient_clip_val": 1.0}}
+    leave_job(tmp_path / "s", settings, metrics={"val/perplexity": 7.5, "largest_grad_norm": 1.0})
+    with pytest.raises(SettingError, match="trigrams/val"):
+        report.write_report(tmp_path / "s", "clipping", load_jobs(tmp_path / "s"))
