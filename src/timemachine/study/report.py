@@ -57,12 +57,13 @@ def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = Non
 
 
 def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
-    """Return the report of an exercise in Markdown: title and answer (`head`), figure, table and setup.
+    """Return the report of an exercise in Markdown: title and answer (`head`), figure, limitations, table and setup.
 
     `jobs`: the rows of the runs that ended. Raises SettingError if they differ in settings that the table would pool,
     or lack a column that the table needs.
     """
-    parts = [head]
+    answer, limitations, rest = head.partition("**Limitations.**")
+    parts = [answer.strip()]
     if len(jobs):
         require_told_apart(jobs, module.SETTINGS)
         try:
@@ -72,7 +73,7 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
                 raise
             reason = "which the report of this exercise needs; its probes are in conf/exercise/"
             raise SettingError(f"no run has {one_line(error)}, {reason}") from error
-        parts += [f"![{module.CAPTION}](figure.png)", f"*{module.CAPTION}*", "## Results"]
+        parts += [f"![{module.CAPTION}](figure.png)", f"*{module.CAPTION}*", limitations + rest, "## Results"]
         parts += [table.to_markdown(index=False, disable_numparse=True)]
     else:
         parts += ["No run has ended yet."]
