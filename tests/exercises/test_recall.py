@@ -74,6 +74,7 @@ def runs(start: str, delay: int, rates: dict[float, dict[int, float]]) -> list[d
 
 def test_rates_are_chosen_by_seeds_that_are_not_reported() -> None:
     never = np.nan
+    fast: dict[float, dict[int, float]]
     fast = {0.1: {10: 100, 11: never}, 0.2: {10: 300, 11: 500, 0: 900, 1: 700}, 0.4: {10: 400, 11: 600, 0: 100, 1: 100}}
     slow = {0.1: {10: never, 11: never}, 0.2: {10: 7000, 11: never, 0: never, 1: 8000}, 0.4: {10: never, 11: never}}
     jobs = DataFrame([*runs("GRU", 8, slow), *runs("GRU", 4, fast), *runs("LSTM", 4, fast)])

@@ -81,7 +81,7 @@ def accuracy(model: RNNLMScratch, data: TimeMachine, part: str) -> float:
     places_M = places_M[is_measured][:MAX_BLOCKS]
     X_MT = tokens_N[places_M[:, None] - torch.arange(2 * delay, -1, -1)].to(model.device)
     predicted_M = model(X_MT)[0][:, -1].argmax(-1).cpu()
-    return (predicted_M == tokens_N[places_M + 1]).double().mean().item()
+    return float((predicted_M == tokens_N[places_M + 1]).double().mean())
 
 
 def table(jobs: DataFrame) -> DataFrame:

@@ -36,7 +36,7 @@ def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = Non
     summary, module, frame = table_of(rows), module_of(exercise), DataFrame(rows)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
     if is_plain := exercise in ("None", "runs"):
-        print_jobs(summary, jobs)
+        print_jobs(rows, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     ended, answer = frame[[run.has_ended for run in jobs.values()]], _reference_answer(exercise, frame)
     ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
@@ -57,12 +57,13 @@ def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = Non
 
 
 def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
-    """Return the report of an exercise in Markdown: title and answer (`head`), figure, table and setup.
+    """Return the report of an exercise in Markdown: title and answer (`head`), figure, limitations, table and setup.
 
     `jobs`: the rows of the runs that ended. Raises SettingError if they differ in settings that the table would pool,
     or lack a column that the table needs.
     """
-    parts = [head]
+    answer, limitations, rest = head.partition("**Limitations.**")
+    parts = [answer.strip()]
     if len(jobs):
         require_told_apart(jobs, module.SETTINGS)
         try:
@@ -72,7 +73,7 @@ def report(module: Any, jobs: DataFrame, head: str, effort: str) -> str:
                 raise
             reason = "which the report of this exercise needs; its probes are in conf/exercise/"
             raise SettingError(f"no run has {one_line(error)}, {reason}") from error
-        parts += [f"![{module.CAPTION}](figure.png)", f"*{module.CAPTION}*", "## Results"]
+        parts += [f"![{module.CAPTION}](figure.png)", f"*{module.CAPTION}*", limitations + rest, "## Results"]
         parts += [table.to_markdown(index=False, disable_numparse=True)]
     else:
         parts += ["No run has ended yet."]
