@@ -109,7 +109,7 @@ NAMES = {"REFERENCE": REFERENCE, "pd": pd, "math": math, "DataFrame": DataFrame,
 
 
 def _place(name: str) -> tuple[int, int, str, str]:
-    """Return what sorts the exercises: those of the book, of chapter 10, and of the next edition."""
+    """Return a sort key: exercises of the book, then of chapter 10, then of the next edition."""
     (title,) = re.findall("^# (.+?):", (REFERENCE / name / "answer.md").read_text(encoding="utf-8"), re.MULTILINE)
     return "ECN".index(title[0]), int(re.findall(r"\d+", title)[0]), title, name
 
@@ -161,11 +161,7 @@ def answer(name: str) -> tuple[str, str, str]:
     """Return a report's exercise and question, and its answer."""
     title, text = (REFERENCE / name / "report.md").read_text(encoding="utf-8").split("\n\n")[:2]
     number, _, question = title.partition(": ")
-    return (
-        number.removeprefix("# ").removeprefix("Exercise").removeprefix("s").strip(),
-        question,
-        " ".join(text.split()),
-    )
+    return re.sub("^# (Exercises? )?", "", number), question, " ".join(text.split())
 
 
 def five_answers() -> str:
