@@ -59,12 +59,14 @@ API = {
     "Models": "language_model.RNNLMScratch kernels.language_model.FusedRNNLM"
     " regularized.language_model.RegularizedRNNLM",
     "Cells": "rnn.RNNScratch cells.LSTMScratch cells.GRUScratch cells.StackedRNNScratch",
-    "Training and scores": "clipping.clip_gradients perplexity.Perplexity evaluation.scores.stream_score",
+    "Training and scores": "clipping.clip_gradients perplexity.Perplexity evaluation.scores.window_score"
+    " evaluation.scores.stream_nll",
     "Sampling": "decoding.continue_text sampling.Truncation",
     "Runs and sweeps": "run.run.load_run run.run.Run study.jobs.load_sweep",
     "Callbacks": "study.live_plot.LivePlot "
     + " ".join(re.findall(r"_target_: timemachine\.(\S+)", (ROOT / "conf/callbacks/default.yaml").read_text())),
-    "Logger and checkpoints": "weights_and_biases.logger.WandbLogger run.checkpoints.AtomicCheckpointIO",
+    "Logger and checkpoints": "weights_and_biases.logger.WandbLogger run.recorder.Recorder"
+    " run.checkpoints.AtomicCheckpointIO",
 }
 SETTINGS = (
     "train model/rnn model/regularized data/book trainer/default callbacks/default logger/wandb evaluate generate"

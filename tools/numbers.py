@@ -24,7 +24,7 @@ import timemachine.run.program  # noqa: F401  resolvers of conf/
 from timemachine.config import REPOSITORY
 from timemachine.run.summary import flat
 from timemachine.study import report
-from timemachine.study.comparison import against, at_best, compare, estimate, fisher, holm, share_interval
+from timemachine.study.comparison import against, at_best, compare, estimate, fisher, holm
 from timemachine.study.figures import image_of
 
 REFERENCE = REPOSITORY / "sweeps/reference"
@@ -97,10 +97,10 @@ def percent(ratio: float, digits: int = 0) -> str:
     return f"{100 * abs(ratio - 1):.{digits}f}% {'lower' if ratio < 1 else 'higher'}"
 
 
-def interval(outcomes: Iterable[bool]) -> str:
-    """Return the 95% interval of a share of runs, such as "33% to 58%"."""
-    runs = list(outcomes)
-    return " to ".join(f"{limit:.0%}" for limit in share_interval(sum(runs), len(runs)))
+def interval(outcomes: Series, excerpts: Series) -> str:
+    """Return the 95% interval of a share of runs, such as "35% to 55%", from the shares of the excerpts."""
+    share = estimate(outcomes.groupby(excerpts).mean())
+    return " to ".join(f"{share.mean + sign * share.half_width:.0%}" for sign in (-1, 1))
 
 
 NAMES = {"REFERENCE": REFERENCE, "pd": pd, "math": math, "DataFrame": DataFrame, "Series": Series, "span": span,
@@ -109,7 +109,7 @@ NAMES = {"REFERENCE": REFERENCE, "pd": pd, "math": math, "DataFrame": DataFrame,
 
 
 def _place(name: str) -> tuple[int, int, str, str]:
-    """Return what sorts the exercises: those of the book, of chapter 10, and of the next edition."""
+    """Return a sort key: exercises of the book, then of chapter 10, then of the next edition."""
     (title,) = re.findall("^# (.+?):", (REFERENCE / name / "answer.md").read_text(encoding="utf-8"), re.MULTILINE)
     return "ECN".index(title[0]), int(re.findall(r"\d+", title)[0]), title, name
 
@@ -161,11 +161,7 @@ def answer(name: str) -> tuple[str, str, str]:
     """Return a report's exercise and question, and its answer."""
     title, text = (REFERENCE / name / "report.md").read_text(encoding="utf-8").split("\n\n")[:2]
     number, _, question = title.partition(": ")
-    return (
-        number.removeprefix("# ").removeprefix("Exercise").removeprefix("s").strip(),
-        question,
-        " ".join(text.split()),
-    )
+    return re.sub("^# (Exercises? )?", "", number), question, " ".join(text.split())
 
 
 def five_answers() -> str:

@@ -1,6 +1,7 @@
 """Exercise 4: measurements during training, and the table of settings."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,9 @@ def test_settings_are_sorted_by_validation(monkeypatch: pytest.MonkeyPatch) -> N
         for start in (0, 0.1, 0.2)
     )  # fmt: skip
     jobs.loc[jobs.index[-1], "hyperparameters/1000/test"] = 50.0
-    table = hyperparameters.table(jobs)
+    table, (axes,) = hyperparameters.table(jobs), hyperparameters.figure(jobs).axes
+    recipe: Any = axes.containers[2]
+    assert [*recipe[0].get_ydata()] == pytest.approx([0.3, 0])  # the recipe's own point is drawn, without an interval
     assert [*table["excerpts"]] == [2, 3, 3]
     assert [*table.index] == [(32, window, 1, 1000) for window in (8, 16, 32)]
     assert [*table[hyperparameters.VERSUS].str.split().str[0]][:2] == ["-0.210", "-0.110"]

@@ -48,10 +48,9 @@ def test_same_text_as_with_the_model(kind: Any, network: Any, dtype: torch.dtype
 
 @pytest.mark.parametrize(
     "model",
-    [FusedRNNLM(len(VOCAB), 3, cell="gru"), Mine(len(VOCAB), 3), FusedRNNLM(len(VOCAB) + 1, 3),
-     FusedRNNLM(len(VOCAB), 3).half()],
-    ids=["another cell", "a class of a user", "another vocabulary", "16 bits"],
-)  # fmt: skip
+    [FusedRNNLM(len(VOCAB), 3, cell="gru"), Mine(len(VOCAB), 3), FusedRNNLM(len(VOCAB), 3).half()],
+    ids=["another cell", "a class of a user", "16 bits"],
+)
 def test_what_takes_the_model(model: RNNLMScratch, tmp_path: Path) -> None:
     assert load_numpy_decoder(export(tmp_path / "run", model)) is None
 

@@ -5,7 +5,6 @@ import math
 import pytest
 from matplotlib.figure import Figure
 
-from timemachine.study.drawing import lines
 from timemachine.study.figures import draw_curves, image_of, perplexity_figure
 
 
@@ -35,11 +34,14 @@ def test_figures_of_a_diverged_run(last: float) -> None:
     assert 1e4 < axes.get_ylim()[1] < 1e7 and len(label) < 30
 
 
-def test_label_of_a_diverged_run() -> None:
-    axes = Figure().subplots()
-    axes.set_yscale("log")
-    lines(axes, {"training": {1: 27.0, 2: 1e111}}, ",.1f")
-    assert all(len(text.get_text()) < 30 for text in axes.texts)
+@pytest.mark.parametrize("last", [1, 2, 7, 40, 100])
+def test_last_epoch_has_a_tick_and_guessing_is_in_the_picture(last: int) -> None:
+    rows = [{"epoch": epoch, "step": epoch, "train/perplexity": 24.2} for epoch in range(1, last + 1)]
+    figure = perplexity_figure(rows, {"vocabulary": 28})
+    assert figure and image_of(figure)
+    ticks = figure.axes[0].get_xticks()
+    assert ticks[-1] == last and len(ticks) < 12 and all(tick == int(tick) for tick in ticks)
+    assert figure.axes[0].get_ylim()[1] > 28
 
 
 def test_figure_of_a_run_that_learns() -> None:

@@ -32,6 +32,14 @@ def test_shares_have_intervals() -> None:
         assert [*limits.get_segments()[0][:, 1]] == pytest.approx([low, high])
 
 
+def test_runs_that_were_never_clipped_are_drawn_once() -> None:
+    runs = jobs((1, 4))
+    runs.loc[runs["model.lr"] == 1, "clipped_steps"] = 0
+    left: Any = clipping.figure(runs).axes[0]
+    free, clipped = ([*bars[0].get_xdata()] for bars in left.containers)
+    assert free[0] == 0 and len(free) == 2 and len(clipped) == 1 and clipped[0] > 1
+
+
 @pytest.mark.parametrize("status", ["completed", "diverged"])
 def test_one_rate_draws_each_run(status: str) -> None:
     for axes in (clipping.figure(jobs((4,), status)).axes[0], relu.figure(jobs((4,), status)).axes[0]):

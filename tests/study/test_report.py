@@ -16,7 +16,7 @@ from tests.support.runs import table
 from timemachine.errors import SettingError
 from timemachine.exercises import clipping, small_data
 from timemachine.study import generic, report
-from timemachine.study.jobs import load_jobs, rows_of
+from timemachine.study.jobs import have_one_text, load_jobs, metric_of, rows_of
 
 
 def test_no_job_has_ended(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: 
     report.write_report(tmp_path / "s", "None", load_jobs(tmp_path / "s"))
     jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
     assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
-    (axes,) = generic.figure(jobs).axes
+    axes, *_ = generic.figure(jobs).axes
     assert "val/loss" in (axes.get_ylabel(), axes.get_title()) and (axes.lines or axes.images)
     assert "1.180" in (tmp_path / "s/report.md").read_text()  # more digits than a perplexity's
     printed = capsys.readouterr().out
@@ -142,7 +142,7 @@ def sweep_of(**settings: list[Any]) -> DataFrame:
 
 def test_heat_map_has_a_cell_for_null() -> None:
     jobs = sweep_of(lr=[1.0, 2.0, 1.0, 2.0, 2.0], clip=[None, None, 0.5, 0.5, 0.5])
-    (axes,) = generic.figure(jobs).axes
+    axes, _ = generic.figure(jobs).axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "2"]
     assert [label.get_text() for label in axes.get_xticklabels()] == ["0.5", "null"]
     cells = {text.get_position(): text.get_text() for text in axes.texts}
@@ -152,8 +152,44 @@ def test_heat_map_has_a_cell_for_null() -> None:
 def test_heat_map_of_a_metric_below_zero() -> None:
     jobs = sweep_of(lr=[1.0, 2.0, 1.0, 2.0], hiddens=[8, 8, 16, 16])
     jobs["val/perplexity"] -= 2
-    (axes,) = generic.figure(jobs).axes
+    axes, _ = generic.figure(jobs).axes
     assert np.asarray(axes.images[0].get_array()).tolist() == [[-1, 1], [0, 2]]
+
+
+def test_heat_map_has_no_colour_where_a_seed_diverged() -> None:
+    """The only seed of three that completed has the best value of all; no seed of another cell completed."""
+    jobs = sweep_of(lr=[1.0] * 4 + [2.0] * 5, hiddens=[8, 8, 16, 16, 8, 8, 8, 16, 16])
+    jobs["seed"] = [0, 1, 0, 1, 0, 1, 2, 0, 1]
+    jobs["val/perplexity"] += 10
+    jobs.loc[4, "val/perplexity"] = 5
+    jobs.loc[[5, 6, 7, 8], "status"] = "diverged"
+    axes, bar = generic.figure(jobs).axes
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert "1 of 3" in cells[0, 1] and "±" not in cells[0, 1] and "±" in cells[0, 0] and cells[1, 1] == "diverged"
+    assert np.ma.getmaskarray(np.ma.asarray(axes.images[0].get_array())).tolist() == [[False, False], [True, True]]
+    assert axes.images[0].get_clim() == (11.5, 13.5) and "lower is better" in bar.get_ylabel()
+
+
+@pytest.mark.parametrize(("vocabularies", "texts"), [((28, 1025), ("a", "a")), ((28, 28), ("a", "b"))])
+def test_jobs_of_other_vocabularies_and_texts(
+    vocabularies: tuple[int, int], texts: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bits per byte compare vocabularies. Of two texts no job is the best: the jobs keep their order."""
+    is_one_text = texts[0] == texts[1]
+    of_vocabulary = zip(vocabularies, texts, (2.9, 2.4), (7.5, 98.0), strict=True)
+    for vocabulary, sha256, bits, perplexity in sorted(of_vocabulary, reverse=not is_one_text):
+        settings = {"seed": 0, "data": {"corpus": sha256, "vocab_size": vocabulary}}
+        corpus = {"sha256": sha256, "vocabulary": vocabulary}
+        metrics = {"val/perplexity": perplexity, "val/bits_per_byte": bits}
+        leave_job(tmp_path / "s", settings, metrics=metrics, corpus=corpus, overrides=[f"data.vocab_size={vocabulary}"])
+    report.write_report(tmp_path / "s", "None", load_jobs(tmp_path / "s"))
+    printed, summary = capsys.readouterr().out, (tmp_path / "s/summary.csv").read_text()
+    assert ("best " in printed) == is_one_text and "val/bits_per_byte" in summary and "sha256" not in summary
+    jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
+    assert ("lowest" in printed) == have_one_text(jobs) == is_one_text
+    assert metric_of(jobs) == ("val/bits_per_byte" if is_one_text else "val/perplexity")
+    assert [cell.mean for cell in generic.table(jobs)["val/perplexity"]] == [98.0, 7.5]
+    assert generic.figure(jobs).axes[0].get_ylabel() == metric_of(jobs)
 
 
 def test_a_panel_for_each_setting_of_a_search() -> None:

@@ -129,11 +129,7 @@ def book(_: int) -> Iterator[Row]:
 def cells(_: int) -> Iterator[Row]:
     """Compare a step of each other cell with PyTorch's layer, and embedding inputs with one-hot inputs."""
     batch = random_batch(T, B)
-    layers: dict[str, Callable[..., nn.Module]] = {
-        "gru": nn.GRU,
-        "lstm": nn.LSTM,
-        "deep_rnn": partial(nn.RNN, num_layers=2),
-    }
+    layers: dict[str, Any] = {"gru": nn.GRU, "lstm": nn.LSTM, "deep_rnn": partial(nn.RNN, num_layers=2)}
     for (cell, layer), hiddens in itertools.product(layers.items(), (H, 256)):
         own, rival = rivals.own_step(hiddens, batch, cell=cell), rivals.torch_step(hiddens, batch, layer=layer)
         changed = "" if hiddens == H else f", H = {hiddens}"
@@ -249,39 +245,25 @@ TRAIN = str(REPOSITORY / "train.py")
 
 
 def program(threads: int) -> Iterator[Row]:
-    """Compare `python train.py` (CSV logging) with the book's code (no figure): 100 epochs, start to end."""
-    what, text = "the whole program against the book's own", find_corpus("sample", []).paths[0]
-    one_or_two = {"OMP_NUM_THREADS": str(threads)}
-    ours, book = list[float](), list[float]()
-    for _ in range(2):
-        ours.append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
-        try:
-            book.append(timed("-m", "tools.bench.book_program", str(text), **one_or_two)[0])
-        except subprocess.CalledProcessError as error:
-            yield Row(skipped(what, error))
-            return
-    yield Row(what, min(ours), min(book))
-
-
-def page(threads: int) -> Iterator[Row]:
-    """Compare the training in page.html (in headless Chromium) with one worker and with whole programs: 100 epochs."""
-    what, text = "the page's training", find_corpus("sample", []).paths[0]
-    one_or_two, rounds = {"OMP_NUM_THREADS": str(threads)}, 3
-    alone, pages, books, programs = (list[float]() for _ in range(4))
+    """Compare 100 epochs, start to end: train.py, the book's code without its figure, page.html with its workers."""
+    ours, book, page, alone = "the whole program", "the book's own", "the page's training", "one worker"
+    corpus, one_or_two = find_corpus("sample", []), {"OMP_NUM_THREADS": str(threads)}
+    times: dict[str, list[float]] = {ours: [], book: [], page: [], alone: []}
     try:
-        for _ in range(rounds):
-            alone.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", [])), 1))
-            pages.append(rivals.page_ms(TimeMachine(corpus=find_corpus("sample", [])), threads))
-            books.append(timed("-m", "tools.bench.book_program", str(text), **one_or_two)[0])
-            programs.append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
-    except (ImportError, OSError) as error:
-        yield Row(f"{what}: skipped, {one_line(error, 60)}")
+        for _ in range(3):
+            times[ours].append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
+            times[book].append(timed("-m", "tools.bench.book_program", str(corpus.paths[0]), **one_or_two)[0])
+            times[page].append(rivals.page_ms(TimeMachine(corpus=corpus), threads))
+            times[alone].append(rivals.page_ms(TimeMachine(corpus=corpus), 1))
     except subprocess.CalledProcessError as error:
-        yield Row(skipped(what, error))
+        yield Row(skipped(ours, error))
+    except (ImportError, OSError) as error:  # no Chromium
+        yield Row(f"{ours}: skipped, {one_line(error, 60)}")
     else:
-        yield Row(f"{what} against one worker", min(pages), min(alone))
-        yield Row(f"{what} against the book's own program", min(pages), min(books))
-        yield Row(f"{what} against train.py", min(pages), min(programs))
+        yield Row(f"{ours} against {book}", min(times[ours]), min(times[book]))
+        yield Row(f"{page} against {alone}", min(times[page]), min(times[alone]))
+        yield Row(f"{page} against {book} program", min(times[page]), min(times[book]))
+        yield Row(f"{page} against train.py", min(times[page]), min(times[ours]))
 
 
 def next_edition(threads: int) -> Iterator[Row]:
@@ -297,11 +279,8 @@ def next_edition(threads: int) -> Iterator[Row]:
         return
     yield Row(what, timed(*command, **one_or_two)[0], theirs)
     epochs = epochs_of_program("recipe=next_edition", "logger=csv", "trainer.max_epochs=5")
-    yield Row(
-        "next edition: epoch with validation against the book's own",
-        statistics.median(epochs),
-        1e3 * statistics.median(map(float, output.split())),
-    )
+    theirs = 1e3 * statistics.median(map(float, output.split()))
+    yield Row("next edition: epoch with validation against the book's own", statistics.median(epochs), theirs)
 
 
 def start(threads: int) -> Iterator[Row]:
@@ -332,7 +311,7 @@ def skipped(what: str, error: subprocess.CalledProcessError) -> str:
     return f"{what}: skipped, {error.stderr.splitlines()[-1]:.60}"
 
 
-EVERY = (steps, book, cells, limit, sizes, epoch, decoding, program, page, start, next_edition)
+EVERY = (steps, book, cells, limit, sizes, epoch, decoding, program, start, next_edition)
 GROUPS = {group.__name__: group for group in EVERY}
 
 

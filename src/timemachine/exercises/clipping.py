@@ -48,11 +48,12 @@ def figure(jobs: DataFrame) -> Figure:
     names = [*runs["clipping"].unique()]
     spread = np.random.default_rng(0).uniform(-0.3, 0.3, len(runs))
     places = runs["clipping"].map(names.index) + spread
-    for learns, label, colour in ((True, "learns", COLOURS[0]), (False, "fails", COLOURS[1])):
+    for learns, label, colour in ((True, "learns", COLOURS[3]), (False, "fails", COLOURS[6])):
         chosen = runs["learns"] == learns
         right.plot(runs["step"][chosen], places[chosen], MARKERS[not learns], color=colour, label=label,
                    markersize=4, markerfacecolor="none")  # fmt: skip
     right.set(xscale="log", xlabel="longest step of a run: η × largest norm after clipping")
+    right.set_ylim(-0.5, len(names) - 0.5)
     right.set_yticks(range(len(names)), names)
     right.legend(loc="upper right")
     return fig

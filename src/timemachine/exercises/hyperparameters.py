@@ -12,7 +12,7 @@ from pandas import DataFrame
 
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
-from timemachine.study.comparison import against, estimate, verdicts
+from timemachine.study.comparison import against, compare, estimate, verdicts
 from timemachine.study.drawing import MARKERS
 from timemachine.study.figures import COLOURS, panels
 from timemachine.study.stream import PARTS, scores
@@ -87,7 +87,8 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the loss, minus the recipe's, by the number of updates: one panel per units, one line per window length."""
     runs, base = _runs(jobs)
-    gains, updates = against(base, runs.pivot_table("test", "data.start", KEY)), sorted(runs["updates"].unique())
+    nats, updates = runs.pivot_table("test", "data.start", KEY), sorted(runs["updates"].unique())
+    gains = {key: compare(nats[key], nats[base]) for key in nats if base in nats}  # the recipe's own is 0
     units, windows = (sorted(jobs[name].unique()) for name in ("model.hiddens", "data.num_steps"))
     rate = runs["rate"].head(1).max()  # of the best setting
     fig, (row,) = panels(1, len(units), height=3.8, sharey=True)

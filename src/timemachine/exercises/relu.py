@@ -22,7 +22,8 @@ The recipe's run with another activation, with W_hh as in the recipe, scaled to 
 the text. {LEARNS} Median norm: of the largest gradients of the runs, before clipping (inf: not finite)."""
 CAPTION = (
     "Share of the runs that learn, with 95% intervals, by the initial recurrent weights: the recipe's, scaled to a "
-    "spectral radius ρ, or the identity, with ρ = 1. With one kind of weights: the validation perplexity of each run."
+    "spectral radius ρ, or the identity, with ρ = 1. Runs that were never clipped are those without clipping, and are "
+    "drawn once. With one kind of weights: the validation perplexity of each run."
 )
 
 
@@ -85,7 +86,7 @@ def figure(jobs: DataFrame) -> Figure:
             draw_runs(axes, runs[chosen])
             continue
         draw_shares(axes, runs[chosen], "weights", places)
-        axes.set(xlabel="initial W_hh", ylim=(-0.05, 1.05))
+        axes.set(xlabel="initial recurrent weights", ylim=(-0.05, 1.05))
         axes.label_outer()
     if len(places) > 1:
         handles, labels = grid.flat[0].get_legend_handles_labels()

@@ -14,7 +14,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.decoding import continue_text
 from timemachine.language_model import RNNLMScratch
 from timemachine.study.comparison import estimate
-from timemachine.study.drawing import points_by_place
+from timemachine.study.drawing import name_line, points_by_place
 from timemachine.study.figures import COLOURS, panels
 from timemachine.vocab import Vocab
 
@@ -41,7 +41,7 @@ The recipe's run, with a different excerpt of the text for each seed. Each model
 each of {len(PREFIXES)} prefixes, {NUM_SAMPLES} times for each α and once greedily. Real text is the rest of the text,
 in pieces of the same length. Repeated 8-grams: 1 − distinct / all, per text. Log-likelihood: under the model's P for
 all texts. ± is the half-width of the 95% interval over models."""
-CAPTION = "Generated text and real text. Circles: models; bars: means."
+CAPTION = "Text drawn from P^α, greedy text and real text. Circles: models; bars: means."
 
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
@@ -109,14 +109,14 @@ def table(jobs: DataFrame) -> DataFrame:
 def figure(jobs: DataFrame) -> Figure:
     """Draw the shares of known words and of repetitions, by decoding method."""
     fig, (row,) = panels(1, 2)
-    labels = [*ALPHAS, GREEDY]
+    labels, places = [*ALPHAS, GREEDY], [*map("{:g}".format, ALPHAS.values()), GREEDY]
     for axes, what in zip(row, ("known_words", "repeated"), strict=True):
         values = _values(jobs, what)
-        points_by_place(axes, labels, {"": values[labels].to_numpy().T})
+        points_by_place(axes, places, {"": values[labels].to_numpy().T})
         real = values[REAL].mean()
         axes.axhline(real, color=COLOURS[1])
-        axes.annotate(f"{REAL} {real:.2g}%", (-0.4, real), (0, 3), textcoords="offset points", color=COLOURS[1])
-        axes.set(title=MEASURES[what][0], xlabel="drawn from P^α, or greedy", ylim=(-3, 103))
+        name_line(axes, f"{REAL}\n{real:.2g}%", real, COLOURS[1])
+        axes.set(title=MEASURES[what][0], xlabel="exponent α, or greedy decoding", ylim=(-3, 103))
     return fig
 
 

@@ -3,8 +3,7 @@
 from matplotlib.figure import Figure
 from pandas import DataFrame
 
-from timemachine.study.drawing import lines
-from timemachine.study.figures import COLOURS, panels
+from timemachine.study.figures import draw_curves, panels
 from timemachine.study.generic import curve_of
 
 SETTINGS = ()
@@ -27,12 +26,10 @@ def table(jobs: DataFrame) -> DataFrame:
 
 
 def figure(jobs: DataFrame) -> Figure:
-    """Draw the training and validation perplexity of each run over its epochs."""
-    fig, ((axes,),) = panels()
-    axes.set(xlabel="epoch", ylabel="perplexity", yscale="log")
-    series = {}
-    for split, name in (("train", "training"), ("val", "validation")):
-        for start, folder in zip(jobs["data.start"], jobs["folder"], strict=True):
-            series[f"{name}, from {start:,}"] = curve_of(folder, f"{split}/perplexity")
-    lines(axes, series, ",.1f", COLOURS[: len(series) // 2])  # one colour per excerpt
+    """Draw the training and validation perplexity of each run over its epochs: one panel per excerpt."""
+    fig, (row,) = panels(1, len(jobs))
+    for axes, start, folder in zip(row, jobs["data.start"], jobs["folder"], strict=True):
+        draw_curves(axes, {split: [*curve_of(folder, f"{split}/perplexity").items()] for split in ("train", "val")})
+        axes.set_title(f"excerpt from character {start:,}")
+        axes.legend()
     return fig

@@ -39,4 +39,5 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from tabulate import tabulate
 
     aligned = ["right" if all(map(NUMBERS.fullmatch, cells)) else "left" for cells in zip(*rows, strict=True)]
-    print_text(f"{title}\n\n{tabulate(rows, columns, 'simple', colalign=aligned, disable_numparse=True)}\n")
+    table = tabulate(rows, columns, "simple", colalign=aligned, disable_numparse=True)
+    print_text("\n".join([title, "", *(f"  {line.rstrip()}" for line in table.splitlines()), ""]))

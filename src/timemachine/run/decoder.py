@@ -18,6 +18,7 @@ from timemachine.run.summary import TRUSTED_CLASSES
 from timemachine.sampling import Step
 from timemachine.vocab import Vocab
 
+PRECISIONS = {np.dtype(np.float32), np.dtype(np.float64)}
 IN_PLACE: dict[str, Callable[[Array], object]] = {  # in place, with the values of `kernels.activations`
     "tanh": lambda Z: np.tanh(Z, out=Z),
     "relu": lambda Z: np.maximum(Z, 0, out=Z),
@@ -73,7 +74,7 @@ def load_numpy_decoder(run: Path) -> tuple[Step, Vocab] | None:
             about["class"] in TRUSTED_CLASSES and arguments["cell"] == "rnn" and arguments["activation"] in IN_PLACE
         )
         is_current = not last_checkpoint.exists() or _is_of_the_end(run, about["summary"]["metrics"])
-        if not (is_supported and is_current and _has_shapes(weights, arguments, len(vocab))):
+        if not (is_supported and is_current and {weight.dtype for weight in weights.values()} <= PRECISIONS):
             return None
         vectors_VD = weights.get("embedding")
         if arguments["tie_weights"]:
@@ -89,15 +90,3 @@ def _is_of_the_end(folder: Path, metrics: dict[str, Any]) -> bool:
     """Return whether the run has ended with this export: a run that was resumed and killed has an older one."""
     run = load_run(folder)
     return run.has_ended and run.metrics.get("step") == metrics["step"]
-
-
-def _has_shapes(weights: dict[str, Any], arguments: dict[str, Any], vocab_size: int) -> bool:
-    """Return whether these are the weights of the model that the arguments describe, in 32 or 64 bits."""
-    V, D, H = vocab_size, vocab_size, arguments["hiddens"]
-    expected = {"rnn.W_hh": (H, H), "rnn.b_h": (H,), "W_hq": (H, V), "b_q": (V,)}
-    if arguments["input"] == "embedding":
-        D = arguments["embedding_dim"]
-        expected |= {} if arguments["tie_weights"] else {"embedding": (V, D)}
-    shapes = {name: weight.shape for name, weight in weights.items()}
-    are_floats = all(weight.dtype in (np.float32, np.float64) for weight in weights.values())
-    return are_floats and shapes == expected | {"rnn.W_xh": (D, H)}

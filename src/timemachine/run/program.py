@@ -129,7 +129,6 @@ def open_run(cfg: DictConfig) -> Run:
         Path(hydra_cfg.runtime.output_dir),
         new_summary(settings, words, str(hydra_cfg.runtime.choices.get("exercise"))),
         is_job=is_job(),
-        searches=is_job() and not str(hydra_cfg.sweeper._target_).endswith(".BasicSweeper"),
         again=again,
         files=hydra_files(cfg),
     )
@@ -260,29 +259,25 @@ class CheckFolder(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit unless `resume=` names a run with a checkpoint."""
-        _check_folder(config)
-        if config.resume is not None:
-            try:
+        """Check the folder of a run, and that of the run to resume."""
+        try:
+            # In its own folder, W&B and matplotlib would read settings.
+            require(not config.hydra.job.chdir, "hydra.job.chdir", True, "not supported", False)
+            require(bool(config.hydra.run.dir), "hydra.run.dir", "", "must be a folder")
+            if config.resume is not None:
                 _require_resumable(str(config.resume), Path(config.hydra.run.dir))
-            except SettingError as error:
-                sys.exit(error_line(error))
+        except SettingError as error:
+            sys.exit(error_line(error))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Exit if a sweep has `resume=`."""
-        _check_folder(config)
-        if config.resume is not None:
+        """Check the folder of a sweep, which is resumed by the same command."""
+        try:
+            require(not config.hydra.job.chdir, "hydra.job.chdir", True, "not supported", False)
+            require(bool(config.hydra.sweep.dir), "hydra.sweep.dir", "", "must be a folder")
             rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
-            sys.exit(error_line(f"resume={config.resume}: {rule}"))
-
-
-def _check_folder(config: DictConfig) -> None:
-    """Exit if the run would change into its folder, where W&B and matplotlib read settings, or has no folder."""
-    if config.hydra.job.chdir:
-        sys.exit(error_line("hydra.job.chdir=true: not supported; use false"))
-    for name in ("run", "sweep"):
-        if not config.hydra[name].dir:
-            sys.exit(error_line(f"hydra.{name}.dir=: must be a folder"))
+            require(config.resume is None, "resume", config.resume, rule)
+        except SettingError as error:
+            sys.exit(error_line(error))
 
 
 def _require_resumable(run: str, folder: Path) -> None:

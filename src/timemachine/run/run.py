@@ -5,6 +5,8 @@ Nothing here imports torch, which takes seconds.
 
 import json
 import math
+import os
+import platform
 import re
 import shlex
 import time
@@ -20,14 +22,15 @@ from timemachine.errors import OtherRun, SettingError, UserError
 from timemachine.run.files import relative_path, weights_in, write_whole
 from timemachine.run.summary import (
     Summary,
-    about_run,
     about_text,
     finite,
     flat,
+    git_revision,
     is_first_process,
     parse_summary,
     read_summary,
     status_and_message,
+    versions,
     was_interrupted,
 )
 from timemachine.run.tables import COLUMNS, Row, append_rows, read_rows, write_rows
@@ -64,16 +67,15 @@ class Run:
 
     def __init__(
         self, folder: Path, summary: Summary, *, weights: Path | None = None, model_class: type | None = None,
-        is_job: bool = False, searches: bool = False, again: Sequence[str] = (), files: Mapping[str, str] | None = None,
+        is_job: bool = False, again: Sequence[str] = (), files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         """`weights`: the file of the model, if only that one is read. `model_class`: its class, if it is a user's.
 
-        The others are of a run that trains. `is_job`: it is a job of a sweep. `searches`: a sweeper minimises the
-        `objective`. `again`: the words of the command line, to print how to resume. `files`: contents of further
-        files, by their paths in the folder.
+        The others are of a run that trains. `is_job`: it is a job of a sweep. `again`: the words of the command line,
+        to print how to resume. `files`: contents of further files, by their paths in the folder.
         """
         self.folder, self.summary, self.weights, self.model_class = folder, summary, weights or folder, model_class
-        self.is_job, self.searches, self.again, self.files = is_job, searches, again, files or {}
+        self.is_job, self.again, self.files = is_job, again, files or {}
         self.writes = is_first_process()
         self.prints = self.writes and not is_job
         self.before: Summary = {}  # of an earlier session
@@ -200,7 +202,9 @@ class Run:
             self.settings[group] |= {name: numbers[name] for name in numbers.keys() & self.settings[group].keys()}
         self.curves, self.has_begun = curves, True
         self._columns |= {name for row in curves for name in row}
-        self.summary |= about_run(model, data)
+        self.summary["parameters"] = sum(p.numel() for p in model.parameters())
+        self.summary["versions"], self.summary["git"] = versions(), git_revision()
+        self.summary["machine"] = f"{os.cpu_count()} cores, {platform.machine()}"
         left = [name for name in (*DATA, "search_dirs") if name in data.hparams and name not in self.settings["data"]]
         self.settings["data"] |= {name: data.hparams[name] for name in left}
         self.summary["corpus"] = about_text(data) | ({"arguments": left} if left else {})
@@ -261,16 +265,12 @@ class Run:
     def objective(self) -> float:
         """Return the final value of `optimized_metric`, inf unless the run has completed: a search would stop at NaN.
 
-        Raises UserError for a run outside a sweep that has diverged, and SettingError if a search needs the metric and
-        the run has not measured it.
+        Raises UserError for a run outside a sweep that has diverged.
         """
         if self.summary["status"] == "diverged" and not self.is_job:
             raise UserError(self.summary["message"])
         if self.summary["status"] != "completed":
             return math.inf
-        if self.searches and self.metric not in self.metrics:
-            rule = f"not measured in the last epoch, which has {', '.join(sorted(self.metrics)) or 'no metric'}"
-            raise SettingError(f"optimized_metric={self.metric}: {rule}; use one of these")
         value = self.metrics.get(self.metric, math.inf)
         return math.inf if math.isnan(value) else value
 

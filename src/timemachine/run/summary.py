@@ -4,7 +4,6 @@ import functools
 import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -62,23 +61,13 @@ def new_summary(settings: dict[str, Any], overrides: list[str], exercise: str) -
     }  # fmt: skip
 
 
-def about_run(model: Any, data: "TimeMachine") -> Summary:
-    """Return the entries that are known when the training begins."""
-    return {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "versions": {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES},
-        "git": _git_revision(),
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}",
-    }
-
-
 def about_text(data: "TimeMachine") -> dict[str, Any]:
     """Return summary.json's entries about the text."""
     from timemachine.perplexity import count_unknown  # imports torch
 
     text = data.corpus
     # The hash, since a file of the same name may change between a run and its resumption or evaluation.
-    about = {name: getattr(text, name) for name in ("name", "title", "source", "sha256", "left_out")}
+    about: dict[str, Any] = {name: getattr(text, name) for name in ("name", "title", "source", "sha256", "left_out")}
     about |= {"characters": len(text.characters), "tokens": len(data.tokens_N), "vocabulary": len(data.vocab)}
     unknown, size = count_unknown(text.characters, data.vocab) if data.hparams["min_count"] > 1 else (0, 0)
     return about | {"unknown": unknown, "unknown_bytes": size}
@@ -152,8 +141,14 @@ def finite(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that the numbers depend on."""
+    return {"python": sys.version.split()[0]} | {package: version(package) for package in PACKAGES}
+
+
 @functools.cache  # all jobs of a sweep run the code that was imported once
-def _git_revision() -> dict[str, Any]:
+def git_revision() -> dict[str, Any]:
+    """Return the commit of the source, and whether files differ from it; None without git."""
     command = ["git", "-C", str(REPOSITORY), "describe", "--always", "--exclude=*", "--abbrev=40", "--dirty"]
     try:
         revision = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()

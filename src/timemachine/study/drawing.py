@@ -13,14 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogFormatter, NullLocator
 
-from timemachine.config import short
 from timemachine.study.figures import COLOURS
 
 MARKERS = "osD^v<>"
-LABEL_HEIGHT = 11.0  # smallest distance of two labels, in points
 SPREAD = 0.7  # width of a category's points, as a share of the distance between categories
-
-Series = Mapping[str, Mapping[float, float]]  # label -> x -> y
 
 
 def ordered_colours(count: int) -> list[Any]:
@@ -28,28 +24,10 @@ def ordered_colours(count: int) -> list[Any]:
     return [colormaps["viridis_r"](0.15 + 0.85 * place / max(count - 1, 1)) for place in range(count)]
 
 
-def lines(axes: Axes, series: Series, form: str = "", colours: Sequence[Any] = COLOURS, **style: Any) -> None:
-    """Draw one line per label and write the label at its right end, with the last value if `form` is given.
-
-    `colours`: of the lines, repeated if there are more lines. Skips values that are not finite. Set the scales of the
-    axes first: label positions depend on them, and labels that would overlap are moved up.
-    """
-    ends = []
-    for number, (label, points) in enumerate(series.items()):
-        drawn = sorted((x, y) for x, y in points.items() if math.isfinite(y) and (y > 0 or axes.get_yscale() != "log"))
-        if drawn:
-            colour = colours[number % len(colours)]
-            axes.plot(*zip(*drawn, strict=True), color=colour, **{"linewidth": 1.5} | style)
-            last = drawn[-1][1]
-            value = f"{last:{form}}" if last < 1e6 else short(last)
-            ends.append((drawn[-1], f"{label}  {value}" if form else label, colour))
-    axes.autoscale_view()
-    lowest, pixels = -math.inf, 72 / axes.figure.dpi
-    for end, text, colour in sorted(ends, key=lambda end: end[0][1]):
-        height = axes.transData.transform(end)[1] * pixels
-        lowest = max(height, axes.bbox.y0 * pixels, lowest + LABEL_HEIGHT)
-        axes.annotate(text, end, (6, lowest - height), textcoords="offset points", va="center",
-                      color=colour, fontsize="small", annotation_clip=False)  # fmt: skip
+def name_line(axes: Axes, name: str, y: float, colour: Any) -> None:
+    """Write the name of a horizontal line at its right end."""
+    axes.annotate(name, (1, y), (4, 0), ("axes fraction", "data"), "offset points", va="center", color=colour,
+                  fontsize="small", annotation_clip=False)  # fmt: skip
 
 
 def points_by_place(axes: Axes, places: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]]) -> None:

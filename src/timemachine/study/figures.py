@@ -40,17 +40,19 @@ def panels(
     return figure, grid
 
 
-def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]]) -> None:
+def draw_curves(axes: Axes, curves: Mapping[str, Sequence[tuple[float, float]]], end: float = 0) -> None:
     """Draw the perplexities over epochs, on a logarithmic axis if they diverge.
 
-    `curves`: (epoch, perplexity) of `train` and of `val`.
+    `curves`: (epoch, perplexity) of `train` and of `val`. `end`: last epoch of the axis, 0 for the curves'.
     """
     for name, points in curves.items():
         label, style, colour = STYLES[name]
         axes.plot([x for x, _ in points], [min(y, HIGHEST) for _, y in points], style, color=colour,
                   label=f"{label} {short(points[-1][1], 2)}" if points else label,
                   marker="." if len(points) < 3 else None)  # fmt: skip
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    end = end or max((x for points in curves.values() for x, _ in points), default=1)
+    ticks = MaxNLocator(integer=True, steps=[1, 2, 5, 10]).tick_values(0, end)
+    axes.set_xticks([*(tick for tick in ticks if tick < 0.95 * end), end])
     values = [y for points in curves.values() for _, y in points if math.isfinite(y)] or [1.0]
     if max(values) > WIDE * min(values):
         axes.set(yscale="log", ylabel=f"perplexity (log scale, at most {HIGHEST:g})")

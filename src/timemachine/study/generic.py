@@ -20,16 +20,16 @@ from timemachine.run.run import METRIC, load_run
 from timemachine.study.comparison import estimate
 from timemachine.study.drawing import plain_numbers
 from timemachine.study.figures import COLOURS, panels
-from timemachine.study.jobs import SYMBOLS, in_short, is_setting
+from timemachine.study.jobs import SYMBOLS, have_one_text, in_short, is_setting, metric_of
 
 SETTINGS = None
 SETUP = """
 Mean over the seeds of the completed runs ± the half-width of its 95% interval by Student's t. summary.csv has all
 numbers of each run."""
 CAPTION = (
-    "Final values of the metric that a search would minimise: as a heat map of two settings (means over the seeds, "
-    "± half of their range), or over each setting that varies (points are completed runs, lines their means, crosses "
-    "at the top runs that diverged)."
+    "Final values of the metric that a search would minimise, or bits per byte if vocabularies differ: as a heat map "
+    "of two settings (means over the seeds that completed, ± half of their range; white if one diverged), or over each "
+    "setting that varies (points are completed runs, lines their means, crosses at the top runs that diverged)."
 )
 SHOWN = (
     METRIC,
@@ -47,8 +47,11 @@ LINE_STYLES = [(colour, style) for style in ("-", "--", ":") for colour in COLOU
 
 
 def table(jobs: DataFrame) -> DataFrame:
-    """Return one row per combination of the settings that vary, except the seed: the best first, diverged ones last."""
-    labels, metric = _labels(jobs), _metric(jobs)
+    """Return one row per combination of the settings that vary, except the seed: diverged ones last.
+
+    The best one is first if all runs have one text.
+    """
+    labels, metric = _labels(jobs), metric_of(jobs)
     completed = jobs[jobs["status"] == "completed"]
     once = completed.drop_duplicates([name for name in jobs if is_setting(name)])  # a repeated seed counts once
     names = [name for name in dict.fromkeys([metric, *SHOWN]) if name in jobs]
@@ -60,12 +63,13 @@ def table(jobs: DataFrame) -> DataFrame:
     rows = DataFrame(counts | means).fillna({"completed": 0}).astype({"completed": int})
     means_of_metric = once.groupby(labels)[metric].mean() if metric in once else None
     order = DataFrame({"fails": rows["completed"] < rows["runs"], "mean": means_of_metric}, counts["runs"].index)
-    return rows.loc[order.sort_values(["fails", "mean"], kind="stable").index].rename_axis("settings")
+    by = ["fails", "mean"] if have_one_text(jobs) else ["fails"]
+    return rows.loc[order.sort_values(by, kind="stable").index].rename_axis("settings")
 
 
 def figure(jobs: DataFrame) -> Figure:
     """Draw the final metric as a heat map of two settings or over each setting; over the epochs if none varies."""
-    names, metric = [name for name in _settings(jobs) if name not in ("seed", *SYMBOLS)], _metric(jobs)
+    names, metric = [name for name in _settings(jobs) if name not in ("seed", *SYMBOLS)], metric_of(jobs)
     if not names or metric not in jobs:
         fig = figure_of_epochs(jobs)
     elif len(names) == 2 and _is_grid(jobs[names]):
@@ -120,27 +124,37 @@ def draw_values(axes: Axes, jobs: DataFrame, name: str) -> None:
 
 
 def draw_heat_map(axes: Axes, jobs: DataFrame, row: str, column: str) -> None:
-    """Write the mean of the final metric over the seeds, ± half of their range, into a cell for each pair of values."""
+    """Write the mean of the final metric over the seeds, ± half of their range, into a cell for each pair of values.
+
+    A cell where not all seeds completed says so and has no colour: the mean of the others could be the best one.
+    """
     (y_places, y_values), (x_places, x_values) = _places(jobs[row]), _places(jobs[column])
-    cells = _final(jobs).groupby([y_places, x_places]).agg(["mean", "min", "max", "size"])
-    means = cells["mean"].unstack()
-    axes.imshow(means if cells["mean"].min() <= 0 else np.log(means), cmap="viridis_r", aspect="auto")
-    for (y, x), (mean, lowest, highest, count) in zip(cells.index, cells.to_numpy(), strict=True):
+    cells = _final(jobs).groupby([y_places, x_places]).agg(["mean", "min", "max", "count", "size"])
+    whole = cells["mean"].where(cells["count"] == cells["size"])
+    is_log = whole.min() > 0
+    image = axes.imshow(whole.unstack(), cmap="viridis_r", aspect="auto", norm="log" if is_log else None)
+    for (y, x), (mean, lowest, highest, count, size) in zip(cells.index, cells.to_numpy(), strict=True):
         spread = (highest - lowest) / 2
         text = "diverged" if np.isnan(mean) else short(mean)
         text += f" ± {spread:.3f}" if count > 1 and spread < 1e6 else ""
+        text += f"\n{count:.0f} of {size:.0f}" if 0 < count < size else ""
         axes.text(x, y, text, ha="center", va="center", fontsize="small",
                   bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0})  # fmt: skip
     axes.set_xticks(range(len(x_values)), [*map(in_short, x_values)])
     axes.set_yticks(range(len(y_values)), [*map(in_short, y_values)])
     axes.grid(visible=False)
+    metric = metric_of(jobs)
     over_seeds = ", mean over seeds ± half of their range" if cells["size"].max() > 1 else ""
-    axes.set(xlabel=column, ylabel=row, title=f"{_metric(jobs)}{over_seeds}")
+    axes.set(xlabel=column, ylabel=row, title=f"{metric}{over_seeds}")
+    if whole.notna().any():
+        bar = axes.figure.colorbar(image, label=f"{metric}{': lower is better' if have_one_text(jobs) else ''}")
+        if is_log:
+            plain_numbers(bar.ax.yaxis)
 
 
 def draw_epochs(fig: Figure, axes: Axes, jobs: DataFrame) -> None:
     """Draw the metric of each run over its epochs; the seeds of a row share a style."""
-    labels, metric = _labels(jobs), _metric(jobs)
+    labels, metric = _labels(jobs), metric_of(jobs)
     last = jobs[metric].groupby(labels).mean() if metric in jobs else labels.groupby(labels).size()
     names = [*last.sort_values().index]
     for place, name in reversed([*enumerate(names)]):  # draw the lowest curve on top
@@ -168,7 +182,7 @@ def curve_of(folder: str, metric: str) -> dict[float, float]:
 
 def _final(jobs: DataFrame) -> pd.Series:
     """Return the final metric of each run, NaN unless it has completed."""
-    return jobs[_metric(jobs)].where(jobs["status"] == "completed").astype(float)
+    return jobs[metric_of(jobs)].where(jobs["status"] == "completed").astype(float)
 
 
 def _places(setting: pd.Series) -> tuple[pd.Series, Any]:
@@ -181,12 +195,6 @@ def _is_grid(settings: DataFrame) -> bool:
     """Return whether at least half of all pairs of two settings' values were tried. A search tries fewer."""
     pairs, counts = len(settings.drop_duplicates()), settings.nunique(dropna=False)
     return bool(2 * pairs >= math.prod(counts) and pairs > max(counts))
-
-
-def _metric(jobs: DataFrame) -> str:
-    """Return the runs' `optimized_metric`."""
-    recorded = jobs["optimized_metric"].dropna() if "optimized_metric" in jobs else ()
-    return str(next(iter(recorded), METRIC))
 
 
 def _settings(jobs: DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from timemachine.config import format_value, short
 from timemachine.errors import SettingError
 from timemachine.run.console import print_table, print_text
-from timemachine.run.run import Run, is_running, load_run, run_folders
+from timemachine.run.run import METRIC, Run, is_running, load_run, run_folders
 from timemachine.run.summary import flat, new_summary
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 NUM_SHOWN = 6  # settings that the printed table shows
 FIRST_COLUMNS, LAST_COLUMNS = ["job", "status"], ["message", "folder"]
+TEXT = "sha256"  # of a text's files; in no table
 SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
 # Derived settings, paths inside the run's folder, and settings without effect on the training.
@@ -63,7 +64,7 @@ def rows_of(jobs: Jobs) -> list[dict[str, Any]]:
     rows = [
         {"job": name, "status": run.summary["status"]}
         | {name: format_value(value) if isinstance(value, list) else value for name, value in settings_of(run).items()}
-        | {name: number for name, number in run.summary["corpus"].items() if name in SYMBOLS}
+        | {name: value for name, value in run.summary["corpus"].items() if name in (TEXT, *SYMBOLS)}
         | ({"parameters": run.summary["parameters"]} if "parameters" in run.summary else {})
         | run.metrics
         | dict(_measurements("", run.summary["probes"]))
@@ -81,7 +82,7 @@ def table_of(rows: list[dict[str, Any]]) -> "DataFrame":
     from pandas import DataFrame
 
     table = DataFrame(rows, dtype=object)  # as objects: floats hold missing integers
-    table = table.drop(columns=["optimized_metric"], errors="ignore")
+    table = table.drop(columns=["optimized_metric", TEXT], errors="ignore")
     # Jobs that failed before they read their settings or the text lack these columns, which is no variation.
     ran, read = (table[table[name].notna()] if name in table else table for name in ("seed", "vocabulary"))
     settings = [name for name in table if is_setting(name)]
@@ -118,20 +119,32 @@ def exercise_of(jobs: Jobs) -> str:
     return names.pop() if len(names) == 1 else "None"
 
 
-def print_jobs(table: "DataFrame", jobs: Jobs) -> None:
-    """Print a line per job, the lowest `optimized_metric` first, and the command that trains the best one alone.
+def metric_of(jobs: "DataFrame") -> str:
+    """Return the metric that compares jobs: `optimized_metric`, or bits per byte where vocabularies differ."""
+    if "vocabulary" in jobs and jobs["vocabulary"].nunique() > 1:
+        return "val/bits_per_byte"
+    recorded = jobs["optimized_metric"].dropna() if "optimized_metric" in jobs else ()
+    return str(next(iter(recorded), METRIC))
 
-    Jobs with different vocabularies are compared by bits per byte; of different texts none is the best one. A line has
-    the status, scores, and the first varied settings; all are in summary.csv.
+
+def have_one_text(jobs: "DataFrame") -> bool:
+    """Return whether jobs can be ranked: a score depends on its text."""
+    return TEXT not in jobs or jobs[TEXT].nunique() < 2
+
+
+def print_jobs(rows: list[dict[str, Any]], jobs: Jobs) -> None:
+    """Print a line per job, the lowest `metric_of` first, and the command that trains the best one alone.
+
+    Of jobs with different texts none is the best one. A line has the status, scores, and the first varied settings; all
+    are in summary.csv.
     """
-    runs = [*jobs.values()]
-    texts, vocabularies = (
-        {run.summary["corpus"].get(name) for run in runs} - {None} for name in ("sha256", "vocabulary")
-    )
-    metric = runs[0].metric if len(vocabularies) < 2 else "val/bits_per_byte"
-    ranks = [(run.summary["status"] != "completed", run.metrics.get(metric, math.inf)) for run in runs]
-    order = sorted(range(len(runs)), key=ranks.__getitem__)
-    table, best = table.iloc[order], runs[order[0]]
+    from pandas import DataFrame
+
+    table, frame = table_of(rows), DataFrame(rows)
+    metric, is_ranked = metric_of(frame), have_one_text(frame)
+    scores = table.reindex(columns=[metric])[metric].astype(float).where(table["status"] == "completed")
+    if is_ranked:
+        table = table.loc[scores.sort_values(kind="stable").index]
     settings = [name for name in table if is_setting(name)]
     names = dict.fromkeys(["train/perplexity", "val/perplexity", "test/perplexity", "val/bits_per_byte", metric])
     metrics = [name for name in names if name in table]
@@ -139,12 +152,13 @@ def print_jobs(table: "DataFrame", jobs: Jobs) -> None:
     for name in metrics:
         cells[name] = table[name].astype(float).map(short)
     columns = [name.removesuffix("/perplexity") for name in cells]
-    print_table(f"jobs, the lowest {metric} first", columns, cells.to_numpy().tolist())
+    print_table(f"jobs, the lowest {metric} first" if is_ranked else "jobs", columns, cells.to_numpy().tolist())
     if settings[NUM_SHOWN:]:
         print_text(f"also varied, see summary.csv: {', '.join(settings[NUM_SHOWN:])}")
-    words = best.summary["overrides"]
-    if len(runs) > 1 and len(texts) < 2 and words and best.summary["status"] == "completed" and metric in best.metrics:
-        print_text(f"best          job {table['job'].iloc[0]}: {shlex.join(['python', 'train.py', *words])}")
+    best = table["job"].iloc[0]
+    words = jobs[best].summary["overrides"]
+    if len(jobs) > 1 and is_ranked and words and scores.notna().any():
+        print_text(f"best          job {best}: {shlex.join(['python', 'train.py', *words])}")
 
 
 def _measurements(name: str, measured: Any) -> Iterable[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from pandas import DataFrame
 
 from timemachine.study.comparison import share_interval
-from timemachine.study.drawing import MARKERS
+from timemachine.study.drawing import MARKERS, name_line
 from timemachine.study.figures import COLOURS
 
 LEARNS = """
@@ -50,12 +50,16 @@ def counted(learns: Iterable[bool]) -> str:
 def draw_shares(axes: Axes, runs: DataFrame, by: str, places: Sequence[Any]) -> None:
     """Draw the share of runs that learn, with its 95% interval, at each of the `places`, values of the column `by`.
 
-    One series per clipping.
+    One series per clipping. Where a radius never clipped, its runs are those without clipping, and are drawn once.
     """
     names = [*runs["clipping"].unique()]
+    is_free = runs["clipping"] == "none"
+    clips = runs.groupby([by, "clipping"])["clipped_steps"].transform("max") > 0
+    runs = runs[is_free | clips | ~runs[by].isin(runs[by][is_free])]
+    drawn = runs.groupby(by)["clipping"].unique().map(list)
     for number, name in enumerate(names):
         learn = runs[runs["clipping"] == name].groupby(by)["learns"].agg(["sum", "count"])
-        x = [places.index(place) + 0.15 * (number - (len(names) - 1) / 2) for place in learn.index]
+        x = [places.index(at) + 0.15 * (drawn[at].index(name) - (len(drawn[at]) - 1) / 2) for at in learn.index]
         shares = learn["sum"] / learn["count"]
         limits = np.array([share_interval(*row) for row in learn.itertuples(index=False)]).T
         axes.errorbar(x, shares, np.abs(limits - shares.to_numpy()), fmt=MARKERS[number], color=COLOURS[number],
@@ -75,6 +79,7 @@ def draw_runs(axes: Axes, runs: DataFrame) -> None:
         x = number + 0.1 * (np.arange(len(ours)) - (len(ours) - 1) / 2)
         axes.plot(x, ours.fillna(top), MARKERS[number], color=COLOURS[number], markerfacecolor="none")
     axes.axhline(1, color="grey", linewidth=1)
+    name_line(axes, "n-grams", 1, "grey")
     axes.set(yscale="log", xlabel="clipping", xlim=(-0.5, len(names) - 0.5), ylim=(None, 1.3 * top))
     axes.set_xticks(range(len(names)), names)
     axes.set_ylabel("validation perplexity / n-grams'")

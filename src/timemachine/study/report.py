@@ -36,7 +36,7 @@ def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = Non
     summary, module, frame = table_of(rows), module_of(exercise), DataFrame(rows)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
     if is_plain := exercise in ("None", "runs"):
-        print_jobs(summary, jobs)
+        print_jobs(rows, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     ended, answer = frame[[run.has_ended for run in jobs.values()]], _reference_answer(exercise, frame)
     ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
