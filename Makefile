@@ -56,7 +56,7 @@ coverage: .venv/.ready-dev$(LOCKS)
 
 MORE := cells cells_starts cells_tuning cells_reach recall small_data tying vocabulary
 OF_TOKENS := $(basename $(notdir $(wildcard conf/exercise/next_edition/*.yaml)))
-EXERCISES := $(filter-out how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
+EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
 exercises: .venv/.ready$(LOCKS)
 	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done

@@ -486,7 +486,7 @@ def test_help_names_files_of_conf() -> None:
     assert groups.keys() >= {"model", "data", "trainer", "logger", "callbacks", "recipe"}
     for group, names in groups.items():
         files = {path.stem for path in (REPOSITORY / "conf" / group).glob("*.yaml")}
-        assert files - {"default"} == {*names.split(", ")} - {"default"}, group
+        assert files - {"default", "none"} == {*names.split(", ")} - {"default", "none"}, group
 
 
 def test_the_last_step_is_validated(tmp_path: Path) -> None:

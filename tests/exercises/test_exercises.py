@@ -17,7 +17,7 @@ from timemachine.study import figures
 from timemachine.study.jobs import load_jobs
 from timemachine.study.probes import load_probes
 
-EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml"))
+EXERCISES = sorted(file.stem for file in (REPOSITORY / "conf/exercise").glob("*.yaml") if file.stem != "none")
 OF_TOKENS = sorted(file.stem for file in (REPOSITORY / "conf/exercise/next_edition").glob("*.yaml"))
 QUICK = "one_hot_is_embedding"
 SAMPLE = "data.corpus=sample data.num_train=2000 data.num_val=500 trainer.max_epochs=2"

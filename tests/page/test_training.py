@@ -86,8 +86,8 @@ def test_experiment_trains_what_it_shows(place: int, open_page: Open) -> None:
     for choice, model in enumerate(models):
         page.locator("#reader").select_option(str(choice))
         settle(page)
-        if choice == 0 and experiment["python"][0] is None and "diverged" in page.locator(".total").first.inner_text():
-            continue  # its probabilities are 0
+        if choice == 0 and experiment["python"][0] is None:
+            continue  # it diverges: its probabilities are 0, or its perplexity is too large for its digits
         compare(page, model, LETTERS, "it has a time", 12, place=choice)
 
 

@@ -152,7 +152,7 @@ def test_division_of_the_cores(sample: TimeMachine, workers: Workers) -> None:
 
 
 def test_pauses_change_no_number(sample: TimeMachine, workers: Workers) -> None:
-    """A pause within an epoch adds an evaluation; the networks pause at the same update."""
+    """A pause within an epoch adds an evaluation."""
     pair, data = [NETWORKS["the book's"], NETWORKS["clipped GRU"]], text_of(sample)
     results = []
     for until in ((30,), (30,), (0, 1, 5, 6, 30)):
@@ -171,10 +171,12 @@ def test_pauses_change_no_number(sample: TimeMachine, workers: Workers) -> None:
     workers.send(type="pause")
     workers.wait("paused", 3)
     weights = workers.weights()
-    (end,) = {message["update"] for message in workers.last("progress")}
-    assert {message["update"] for message in workers.last("epoch")} == {end}
+    # On a busy machine a network that is far ahead does not wait for the other one.
+    ends = [message["update"] for message in workers.last("progress")]
+    assert [message["update"] for message in workers.last("epoch")] == ends
     workers.start(pair, data)
-    assert workers.run(end) == weights
+    for end, place in sorted(zip(ends, range(2), strict=True)):
+        assert workers.run(end)[place] == weights[place]
 
 
 def test_seed_determines_weights_and_windows(sample: TimeMachine, workers: Workers) -> None:

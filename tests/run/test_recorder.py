@@ -98,7 +98,7 @@ FINAL = {
 
 def test_final_numbers_and_best_epoch(tmp_path: Path) -> None:
     """Of equal epochs the first one is the best, as in best.ckpt."""
-    recorder = Recorder(Run(tmp_path, new_summary({}, [], "None")), {})
+    recorder = Recorder(Run(tmp_path, new_summary({}, [], "none")), {})
     recorder.run.curves = CURVES
     recorder.steps = [torch.tensor(STEPS, dtype=torch.float64)]
     assert recorder.final_numbers() == FINAL
@@ -110,7 +110,7 @@ def test_final_numbers_and_best_epoch(tmp_path: Path) -> None:
      ([28.1, 28.2], "diverged", False), ([500.0], "diverged", False), ([20.0, 1e9], "diverged", False)],
 )  # fmt: skip
 def test_outcome(validations: list[float], status: str, has_learned: bool, tmp_path: Path) -> None:
-    recorder = Recorder(Run(tmp_path, new_summary({}, [], "None")), {})
+    recorder = Recorder(Run(tmp_path, new_summary({}, [], "none")), {})
     recorder.run.curves = [{"epoch": n, "step": n, "val/perplexity": value} for n, value in enumerate(validations, 1)]
     recorder.run.summary["metrics"] = recorder.final_numbers() | {"train/perplexity": 20.0}
     assert (recorder.outcome(28)[0], recorder.outcome(28)[1] is None) == (status, has_learned)

@@ -77,7 +77,7 @@ def test_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     """With the control characters of settings escaped; a terminal would obey them."""
     for seed, text in enumerate(("plain", "\x1b[31mred")):
         job(tmp_path, seed, seed=seed, data={"corpus": text})
-    write_report(tmp_path, "None", load_jobs(tmp_path))
+    write_report(tmp_path, "none", load_jobs(tmp_path))
     printed = capsys.readouterr().out
     assert "8.500" in printed and "\x1b" not in printed
     assert [row["data.corpus"] for row in load_sweep(tmp_path)] == ["plain", "\x1b[31mred"]

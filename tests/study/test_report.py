@@ -50,7 +50,7 @@ def test_figures_of_damaged_tables(module: Any, content: bytes, is_damaged: bool
 def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
     """A spreadsheet would compute them. Numbers stay numbers."""
     leave_job(tmp_path, {"seed": 0}, message="=HYPERLINK(1)", metrics={"val/perplexity": -7.5})
-    report.write_report(tmp_path, "None", load_jobs(tmp_path))
+    report.write_report(tmp_path, "none", load_jobs(tmp_path))
     (row,) = table(tmp_path / "summary.csv")
     assert (row["message"], row["val/perplexity"]) == ("'=HYPERLINK(1)", "-7.5")
 
@@ -59,7 +59,7 @@ def test_report_program(tmp_path: Path) -> None:
     for number in (10, 2):
         leave_job(tmp_path / "index", {"seed": number}, number=number, metrics={"val/perplexity": 7.5})
     done = run_program("-m", "timemachine", "report", ".", cwd=tmp_path)
-    assert re.search(r"index/2 +completed +2 +7\.500 .*index/10 +completed +10 +7\.500 ", done.stdout, re.S)
+    assert re.search(r"index/2 +completed +2 +7\.500\n.*index/10 +completed +10 +7\.500\n", done.stdout, re.S)
     assert re.search(r"\| the run +\| 2 +\| 2 +\| 7.50 ± 0.00 +\|", (tmp_path / "report.md").read_text())
     (tmp_path / "report.md").unlink()
     (tmp_path / "report.md").mkdir()  # a file that cannot be written, also by root
@@ -124,7 +124,7 @@ def test_report_of_another_metric(lrs: tuple[Any, ...], tmp_path: Path, capsys: 
         settings = {"optimized_metric": "val/loss", "model": {"hiddens": hiddens, "lr": lr}}
         metrics, typed = {"epoch": 2, "val/loss": 1.5 - hiddens / 100}, [f"model.hiddens={hiddens}"]
         leave_job(tmp_path / "s", settings, metrics=metrics, tables={"metrics": epochs}, overrides=typed)
-    report.write_report(tmp_path / "s", "None", load_jobs(tmp_path / "s"))
+    report.write_report(tmp_path / "s", "none", load_jobs(tmp_path / "s"))
     jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))
     assert [*generic.table(jobs)["val/loss"].map(lambda value: value.mean)] == [1.18] * len(lrs) + [1.34] * len(lrs)
     axes, *_ = generic.figure(jobs).axes
@@ -182,7 +182,7 @@ def test_jobs_of_other_vocabularies_and_texts(
         corpus = {"sha256": sha256, "vocabulary": vocabulary}
         metrics = {"val/perplexity": perplexity, "val/bits_per_byte": bits}
         leave_job(tmp_path / "s", settings, metrics=metrics, corpus=corpus, overrides=[f"data.vocab_size={vocabulary}"])
-    report.write_report(tmp_path / "s", "None", load_jobs(tmp_path / "s"))
+    report.write_report(tmp_path / "s", "none", load_jobs(tmp_path / "s"))
     printed, summary = capsys.readouterr().out, (tmp_path / "s/summary.csv").read_text()
     assert ("best " in printed) == is_one_text and "val/bits_per_byte" in summary and "sha256" not in summary
     jobs = DataFrame(rows_of(load_jobs(tmp_path / "s")))

@@ -85,7 +85,7 @@ def fit(
         ModelCheckpoint(filename="best", monitor="val/perplexity", **places),
         ModelCheckpoint(filename="last", **places),
     ]  # fmt: skip
-    with Run(folder, new_summary(settings, [], "None")) as run:
+    with Run(folder, new_summary(settings, [], "none")) as run:
         run.prints = False
         checkpoint, recorder = last_checkpoint(run, data), Recorder(run, {})
         built = pl.Trainer(

@@ -40,7 +40,7 @@ class Summary(TypedDict, total=False):
     metrics: dict[str, int | float]
     probes: dict[str, Any]  # name -> its measurements
     overrides: list[str]  # of the command line
-    exercise: str  # "None" if there is none
+    exercise: str  # "none" if there is none
     parameters: int  # number of weights
     kernel: str  # the code that computed the gradients
     corpus: dict[str, Any]  # the text: its name, hash, characters and symbols
@@ -87,7 +87,7 @@ def parse_summary(text: str) -> Summary:
     summary = TypeAdapter(Summary).validate_python(json.loads(text))
     if not {"status", "settings", "metrics"} <= summary.keys():
         raise ValueError("its status, settings or metrics are missing")
-    empty: Summary = {"message": None, "probes": {}, "corpus": {}, "overrides": [], "exercise": "None", "seconds": 0.0}
+    empty: Summary = {"message": None, "probes": {}, "corpus": {}, "overrides": [], "exercise": "none", "seconds": 0.0}
     return empty | summary
 
 

@@ -114,9 +114,9 @@ def load_sweep(folder: str | Path) -> list[dict[str, Any]]:
 
 
 def exercise_of(jobs: Jobs) -> str:
-    """Return the exercise that all jobs belong to, or `None` if they do not share one."""
+    """Return the exercise that all jobs belong to, or `none` if they do not share one."""
     names = {run.summary["exercise"] for run in jobs.values()} - {""}
-    return names.pop() if len(names) == 1 else "None"
+    return names.pop() if len(names) == 1 else "none"
 
 
 def metric_of(jobs: "DataFrame") -> str:

@@ -29,13 +29,13 @@ REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = None, width: float | None = None) -> None:
     """Write summary.csv, report.md and the figure of a sweep, and print its table.
 
-    `exercise`: its name, None for a sweep without one, or `runs` for any runs. `form`: svg or pdf, for a second figure.
+    `exercise`: its name, `none` for a sweep without one, or `runs` for any runs. `form`: svg or pdf, for a second figure.
     `width`: of the figures, in inches. Raises SettingError if the report cannot tell the jobs apart.
     """
     rows = rows_of(jobs)
     summary, module, frame = table_of(rows), module_of(exercise), DataFrame(rows)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
-    if is_plain := exercise in ("None", "runs"):
+    if is_plain := exercise in ("none", "runs"):
         print_jobs(rows, jobs)
         print(f"table         {relative_path(folder / 'summary.csv')}")
     ended, answer = frame[[run.has_ended for run in jobs.values()]], _reference_answer(exercise, frame)

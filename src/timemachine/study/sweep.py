@@ -56,9 +56,9 @@ class Sweep(Callback):
         try:
             if "exercise" in self.varied:
                 raise SettingError("exercise: one at a time; start a sweep for each")
-            if exercise := config.hydra.runtime.choices.get("exercise"):
+            if (exercise := str(config.hydra.runtime.choices.exercise)) != "none":
                 if "recipe" in overrides:
-                    _require_runs(str(exercise), config.hydra.runtime.choices.recipe)
+                    _require_runs(exercise, config.hydra.runtime.choices.recipe)
                 import_module(self.report).require_distinguished(exercise, self.varied - {*params, "seed"})
             if not {"model", "callbacks", "logger"} & self.varied:
                 settings = {name: config.get(name) for name in ("model", "callbacks", "logger")}
@@ -130,10 +130,10 @@ class Sweep(Callback):
             sys.exit(f"error: {len(failed)} of {len(jobs)} jobs failed (job {', '.join(failed)}): see {table}")
 
 
-def _require_runs(exercise: str, recipe: str | None) -> None:
+def _require_runs(exercise: str, recipe: str) -> None:
     """Raise SettingError unless there is a file with the runs of an exercise for a recipe that is typed with it."""
-    options = GlobalHydra.instance().config_loader().get_group_options(f"exercise/{recipe}") if recipe else [exercise]
-    if exercise not in options:
+    options = GlobalHydra.instance().config_loader().get_group_options(f"exercise/{recipe}")
+    if recipe != "none" and exercise not in options:
         others = f"recipe={recipe} has runs of {', '.join(options)}" if options else f"leave out recipe={recipe}"
         raise SettingError(f"recipe={recipe}: exercise={exercise} has no runs for this recipe; {others}")
 
