@@ -29,8 +29,8 @@ REPEATED = ("seed", "data.start")  # settings of runs that are averaged
 def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = None, width: float | None = None) -> None:
     """Write summary.csv, report.md and the figure of a sweep, and print its table.
 
-    `exercise`: its name, `none` for a sweep without one, or `runs` for any runs. `form`: svg or pdf, for a second figure.
-    `width`: of the figures, in inches. Raises SettingError if the report cannot tell the jobs apart.
+    `exercise`: its name, `none` for a sweep without one, or `runs` for any runs. `form`: svg or pdf, of a second
+    figure. `width`: of the figures, in inches. Raises SettingError if the report cannot tell the jobs apart.
     """
     rows = rows_of(jobs)
     summary, module, frame = table_of(rows), module_of(exercise), DataFrame(rows)
