@@ -29,12 +29,10 @@ class WandbLogger(LightningsLogger):
 
     def __init__(self, save_dir: str, offline: bool = False, changes: str = "", **arguments: Any) -> None:
         os.environ.setdefault("WANDB_SILENT", "true")  # the program prints the command of an upload
-        variable = os.environ.get
-        given: dict[str, Any] = {
-            "project": variable("WANDB_PROJECT", PROJECT),
-            "name": variable("WANDB_NAME") or changes,
-        }
-        given |= {"id": secrets.token_hex(4), "group": variable("WANDB_RUN_GROUP")} | _kept(Path(save_dir))
+        variable, kept = os.environ.get, _kept(Path(save_dir))
+        given: dict[str, Any] = {"id": secrets.token_hex(4), "project": variable("WANDB_PROJECT", PROJECT)}
+        given |= {"group": variable("WANDB_RUN_GROUP"), "name": variable("WANDB_NAME")} | kept
+        given["name"] = given["name"] or (None if kept else changes)  # a resumed run keeps its name in W&B
         given |= {name: value for name, value in arguments.items() if value not in (None, [])}
         # Not by Lightning's `offline`: it sets a variable that `wandb.setup` has read by then.
         if offline or not (wandb.setup().settings.mode != "online" or wandb.login(prompt=False, verify=False)):
