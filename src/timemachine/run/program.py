@@ -154,8 +154,8 @@ def check_added_names(cfg: DictConfig) -> None:
     """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect."""
     hydra_cfg = HydraConfig.get()
     if added := [override_name(word) for word in hydra_cfg.overrides.task if word.startswith("+")]:
-        name = str(hydra_cfg.job.config_name)
-        known = {*map(str, compose(name)), *map(str, hydra_cfg.runtime.choices)}
+        others = [word for word in hydra_cfg.overrides.task if not word.startswith("+")]  # exercises have own settings
+        known = {*map(str, compose(str(hydra_cfg.job.config_name), others)), *map(str, hydra_cfg.runtime.choices)}
         for setting in added:
             # Of these programs only train.py passes further arguments on, to the classes of its groups.
             is_known = setting.partition(".")[0] in known and hydra_cfg.job.name == "train"
