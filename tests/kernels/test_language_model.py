@@ -69,12 +69,22 @@ def test_gradients_against_the_lesson(network: dict[str, Any], windows: int) -> 
         lesson.load_state_dict(fast.state_dict())
         for model in (lesson, fast):
             mean, nll_BT = model.mean_nll(batch, 7)  # the divisor for several processes
-            gradients = torch.autograd.grad(mean, list(model.parameters()))
-            results.append([mean, nll_BT, model.nll(batch), *model(batch[0]), *gradients])
+            logits_BTV, state_BS = model(batch[0])
+            continued_BTV, last_BS = model(batch[0], state_BS)  # has a gradient through both states
+            loss = mean + (continued_BTV * logits_BTV).sum() + 2 * last_BS.square().sum()
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            results.append([mean, nll_BT, model.nll(batch), logits_BTV, continued_BTV, last_BS, *gradients])
         text = continue_text(lesson, VOCAB, "ab", 30), lesson.predict("ab", 30, VOCAB)
         assert (continue_text(fast, VOCAB, "ab", 30), fast.predict("ab", 30, VOCAB)) == text
     assert not results[1][1].requires_grad
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
+
+
+def test_second_derivative_of_bptt() -> None:
+    model = FusedRNNLM(5, backward="bptt")
+    H_TBH, _ = model.hidden_states(torch.randint(5, (2, 3)))
+    with pytest.raises(RuntimeError, match="backward='autograd'"):
+        torch.autograd.grad(H_TBH.square().sum(), [model.rnn.W_hh], create_graph=True)
 
 
 @pytest.mark.parametrize(("dtype", "compiled"), [(torch.float32, False), (torch.bfloat16, True)])
