@@ -116,11 +116,13 @@ def test_own_model(bigrams: list[str], tmp_path: Path) -> None:
     without_yaml = [*named, *bigrams[2:], "trainer.max_epochs=4", "hydra.run.dir=typed"]
     assert_succeeded(call_program("train.py", *without_yaml))
     assert rows(tmp_path / "typed/metrics.csv")[-1]["val/loss"] == whole[-1]["val/loss"]
+    assert not any((tmp_path / "run" / name).exists() for name in ("page.html", "sample.txt", "model.safetensors"))
     for name in ("evaluate.py", "generate.py"):
         done = call_program(name, "run=run")
         assert done.returncode == 1 and done.stderr.startswith("error: ")
-    done = call_program("train.py", *bigrams, "init_from=run")
-    assert done.returncode == 1 and re.fullmatch("error: init_from=run: .*\n", done.stderr)
+    for typed in ("init_from=run", "probes=[stream]"):  # which need an RNNLMScratch
+        done = call_program("train.py", *bigrams, typed)
+        assert done.returncode == 1 and done.stderr.startswith(f"error: {typed}: ")
     done = call_program("train.py", *bigrams, "optimized_metric=val/perplexity", "trainer.max_epochs=1")
     assert done.returncode == 1 and "\noptimized_metric=val/perplexity: " in done.stderr and "val/loss" in done.stderr
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from filelock import FileLock
 from omegaconf import OmegaConf
 
 from tests.support.programs import TINY, Program, assert_succeeded, call_program, run_program
@@ -193,9 +192,6 @@ def test_a_run_that_diverges(typed: Sequence[str], tmp_path: Path) -> None:
 
 
 OWN = """
-from lightning.pytorch import LightningModule
-import torch
-
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 
@@ -212,33 +208,6 @@ class Scaled(RNNLMScratch):
 class Broken(RNNLMScratch):
     def __init__(self, vocab_size, **network):
         raise ValueError("my mistake")
-
-
-class Helped(RNNLMScratch):
-    def __init__(self, vocab_size, **network):
-        sorted([], nothing=True)
-
-
-class Bigrams(LightningModule):
-    def __init__(self, vocab_size):
-        super().__init__()
-        self.logits_VV = torch.nn.Parameter(torch.zeros(vocab_size, vocab_size))
-
-    def training_step(self, batch, batch_idx):
-        X_BT, Y_BT = batch
-        return torch.nn.functional.cross_entropy(self.logits_VV[X_BT].flatten(0, 1), Y_BT.flatten())
-
-    def validation_step(self, batch, batch_idx):
-        self.log("score", self.training_step(batch, batch_idx))
-        self.log("step", 1.0 + self.current_epoch)  # Lightning's x axis
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 100.0)
-
-
-class Lost(Bigrams):
-    def validation_step(self, batch, batch_idx):
-        self.log("score", float("nan") if self.current_epoch else 1.0)
 
 
 class Strided(TimeMachine):
@@ -265,7 +234,7 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
     for command in (
         ("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3"), ("generate.py", "run=run"),
         ("train.py", *SHORT, "init_from=run", "hydra.run.dir=child"),
-        ("evaluate.py", "run=run", "model._target_=own_models.Bigrams"),
+        ("evaluate.py", "run=run", "model._target_=own_models.Broken"),
     ):  # fmt: skip
         done = call_program(*command)
         assert done.returncode == 1 and re.search(r"^error: .*own_models\b", done.stderr, re.MULTILINE), done.stderr
@@ -278,36 +247,6 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
     again = ("resume=run", "logger=csv", "trainer.max_epochs=3", named, "+model.scale=2")
     assert_succeeded(call_program("train.py", *again))
     assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 3
-
-
-def test_own_lightning_module(tmp_path: Path, own: Path) -> None:
-    """With another metric and without a logger. It gets no export, page or continuation."""
-    (tmp_path / "files/model").mkdir(parents=True)
-    (tmp_path / "files/model/bigrams.yaml").write_text("_target_: own_models.Bigrams\n")
-    typed = ["--config-dir=files", "model=bigrams", "data.corpus=sample", "logger=[]", "hydra.run.dir=run"]
-    typed += ["optimized_metric=score"]
-    for epochs in (3, 5):  # the second time it is resumed
-        done = call_program("train.py", *typed, f"trainer.max_epochs={epochs}")
-        assert_succeeded(done)
-        summary, last = read_summary(tmp_path / "run"), rows(tmp_path / "run/metrics.csv")[-1]
-        assert (summary["status"], summary["metrics"]["epoch"]) == ("completed", epochs)
-        assert summary["metrics"]["score"] == pytest.approx(last["score"]) and "score" in done.stdout
-        assert "clipped_steps" not in summary["metrics"]  # it has no norms
-        assert not any((tmp_path / "run" / name).exists() for name in ("page.html", "sample.txt", "model.safetensors"))
-    for name in ("evaluate.py", "generate.py"):
-        done = call_program(name, "run=run")
-        assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
-    done = call_program("train.py", *typed, "probes=[stream]", "hydra.run.dir=probed")
-    assert done.returncode == 1 and done.stderr.startswith("error: probes=[stream]: ")
-
-
-def test_an_own_metric_that_ends_as_nan(tmp_path: Path, own: Path) -> None:
-    """The run has diverged: a search counts it as inf and continues."""
-    typed = (*SHORT, "~model", "+model._target_=own_models.Lost", "optimized_metric=score")
-    done = call_program("train.py", *typed, "hydra.run.dir=run")
-    summary = read_summary(tmp_path / "run")
-    assert (done.returncode, summary["status"]) == (1, "diverged") and "error: diverged: score" in done.stderr
-    assert summary["metrics"]["best_score"] == 1
 
 
 def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None:
@@ -334,35 +273,22 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        # a value out of range, or of the wrong kind
-        ("model.hiddens=-3", "-3"), ("seed=x", "seed=x"), ("model.cell={a:1}", "model.cell"),
-        *((f"trainer.{name}=0", f"{name}=0") for name in (
-            "accumulate_grad_batches", "check_val_every_n_epoch", "log_every_n_steps", "val_check_interval"
-        )),
-        ("data.num_val=1000 trainer.overfit_batches=0.5 trainer.check_val_every_n_epoch=2", "overfit"),
-        ("callbacks.progress.every_n_epochs=-3", "-3"),
-        # a value of the wrong type, which Lightning would take
-        ("trainer.deterministic=foo", "deterministic=foo"), ("trainer.fast_dev_run=1.5", "fast_dev_run=1.5"),
-        ("trainer.min_epochs=[foo]", r"min_epochs=\[foo\]"), ("trainer.detect_anomaly=foo", "detect_anomaly=foo"),
-        ("trainer.max_time=1e300", "max_time"), ("trainer.max_time=60", "max_time=60"),
-        ("callbacks.samples.prefixes=1", "prefixes=1"), ("callbacks.best_checkpoint.filename={}", "filename"),
-        ("logger=wandb logger.wandb.offline=2", "offline=2"),
+        # a value out of range, or of the wrong type
+        ("seed=x", "seed=x"), ("model.hiddens=-3", "-3"), ("model.cell={a:1}", "model.cell"),
+        ("trainer.accumulate_grad_batches=0", "batches=0"), ("trainer.deterministic=foo", "deterministic=foo"),
+        ("callbacks.progress.every_n_epochs=-3", "-3"), ("callbacks.best_checkpoint.filename={}", "filename"),
+        ("callbacks=early_stopping +callbacks.early_stopping.min_delta=-inf", "min_delta=-inf"),
+        ("init_from=''", "init_from"), ("optimized_metric=epoch", "optimized_metric=epoch"),
         # a name that nothing is found for
-        ("data.corpus=nowhere.txt", "nowhere"), ("resume=nowhere", "nowhere"), ("probes=nowhere", "nowhere"),
-        ("data.search_dirs=nowhere", "nowhere"), ("init_from=0", "init_from"),
+        ("data.corpus=nowhere.txt", "nowhere"), ("resume=nowhere", "nowhere"), ("init_from=nowhere", "nowhere"),
         # a value that nothing would read
         ("+hidens=64", "hidens=64"), ("+model.vocab_size=5", "model.vocab_size=5"),
-        *((f"+trainer.{name}=x", f"trainer.{name}=x") for name in ("logger", "callbacks", "default_root_dir")),
-        ("model.embedding_dim=8", "embedding_dim=8"), ("model.embedding_sigma=0.5", "embedding_sigma=0.5"),
-        ("model=scratch model.backward=fused", "backward=fused"), ("exercise=clipping model.hiddens=4,8", "clipping"),
-        ("exercise=clipping recipe=novel", "recipe=novel"), ("+modle.hiddens=64", "modle.hiddens=64"),
+        ("+trainer.callbacks=x", "trainer.callbacks"), ("model.embedding_dim=8", "embedding_dim=8"),
+        ("model=scratch model.backward=fused", "backward=fused"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
+        # a sweep whose report could not be written
+        ("exercise=clipping model.hiddens=4,8", "clipping"), ("exercise=clipping recipe=novel", "recipe=novel"),
         ("exercise=clipping,relu", "exercise"), ("exercise=cells model=rnn", "model=regularized"),
         ("exercise=clipping callbacks=default", "callbacks.early_stopping"),
-        ("model=scratch +model.optimizer=sgd", "optimizer"),
-        ("init_from=''", "init_from"), ("optimized_metric=epoch", "optimized_metric=epoch"),
-        ("callbacks=early_stopping +callbacks.early_stopping.min_delta=-inf", "min_delta=-inf"),
-        ("trainer.enable_model_summary={_target_:os.getcwd}", "enable_model_summary"),
-        ("trainer.overfit_batches=1e300", "overfit_batches=1e"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:
@@ -375,23 +301,18 @@ def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("recipe=novel", "data.num_"), ("debug=overfit", "data.batch_size=32"),
-        ("-m exercise=clipping", "resume="), ("-m model.lr=1,2", "resume="),
-        ("model.hiddens=9", "model.hiddens=9"), ("model=scratch", "model"), ("seed=2", "seed=2"),
-        ("init_from=other", "init_from"), ("trainer.barebones=true", "barebones"),
-        ("callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder", "LearningRateFinder"),
-        ("callbacks.finder._target_=lightning.pytorch.callbacks.BatchSizeFinder", "BatchSizeFinder"),
+        ("recipe=novel", "data.num_"), ("model=scratch", "model"), ("seed=2", "seed=2"), ("-m model.lr=1,2", "resume="),
+        ("init_from=other", "init_from"), ("trainer.val_check_interval=1000", "val_check_interval"),
+        ("+callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder", "LearningRateFinder"),
     ],
 )  # fmt: skip
 def test_a_rejected_resume_changes_nothing(typed: str, says: str, short_run: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(short_run.folder, tmp_path / "run")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    more = [f"+{typed}" if typed.startswith("callbacks.") else each for each in typed.split()]
-    done = call_program("train.py", *more, "resume=run", "logger=csv", "trainer.max_epochs=4")
+    done = call_program("train.py", *typed.split(), "resume=run", "logger=csv", "trainer.max_epochs=4")
     assert done.returncode == 1, done.stderr
-    assert re.search(f"^(error|ValueError): .*{says}", done.stderr, re.MULTILINE), (
-        done.stderr
-    )  # the second is Lightning's
+    said = re.search(f"^(error|ValueError): .*{says}", done.stderr, re.MULTILINE)  # the second is Lightning's
+    assert said, done.stderr
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -402,16 +323,6 @@ def test_nothing_to_resume(short_run: Run, tmp_path: Path) -> None:
     for more in ([], ["seed=7", "model.hiddens=5"]):
         done = call_program("train.py", "resume=run", "logger=csv", *more)
         assert done.returncode == 1 and done.stderr.startswith("error: resume=run: nothing to resume"), done.stderr
-
-
-def test_a_folder_in_use_is_not_changed(short_run: Run, tmp_path: Path) -> None:
-    """Another command in the folder of a run that trains is rejected; `.hydra/` still has the settings of the run."""
-    folder = shutil.copytree(short_run.folder, tmp_path / "run")
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    with FileLock(folder / ".lock"):
-        done = call_program("train.py", *SHORT, "seed=9", "model.hiddens=77", "hydra.run.dir=run")
-    assert done.returncode == 1 and done.stderr.startswith("error: run: "), done.stderr
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
 def test_tuned_values_are_recorded(tmp_path: Path) -> None:
@@ -426,28 +337,11 @@ def test_tuned_values_are_recorded(tmp_path: Path) -> None:
     assert settings["model"]["lr"] == last["lr"] and 0.001 <= last["lr"] <= 0.01
 
 
-def test_ctrl_c_in_an_import_of_the_checks(own: Path) -> None:
-    """A library that is imported to check its arguments is interrupted, not skipped and imported again."""
-    (own / "slow.py").write_text("raise KeyboardInterrupt\n")
-    done = call_program("train.py", *SHORT, "+callbacks.mine._target_=slow.Callback", "hydra.run.dir=run")
-    assert done.returncode == 130, done.stderr
-    assert read_summary(Path("run"))["status"] == "interrupted"
-
-
 def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
     (own / "wrong.py").write_text("import nothing_of_this_name\n")
-    for target, said in (
-        ("own_models.Broken", "my mistake"), ("own_models.Helped", "sort"), ("wrong.Model", "nothing_of_this_name"),
-    ):  # fmt: skip
+    for target, said in (("own_models.Broken", "my mistake"), ("wrong.Model", "nothing_of_this_name")):
         done = call_program("train.py", *SHORT, f"model._target_={target}")
         assert done.returncode == 1 and said in done.stderr and "Traceback" in done.stderr
-    done = call_program("generate.py", "run=.", "model._target_=wrong.Model")
-    assert "nothing_of_this_name" in done.stderr and "Traceback" in done.stderr
-    (own / "own_callbacks.py").write_text(
-        "import lightning.pytorch as pl\nclass Hook(pl.Callback):\n    def on_fit_start(self): ...\n"
-    )
-    done = call_program("train.py", *SHORT, "+callbacks.mine._target_=own_callbacks.Hook")
-    assert "on_fit_start" in done.stderr and "Traceback" in done.stderr
 
 
 def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:

@@ -3,15 +3,35 @@
 import os
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
+from timemachine.run.arguments import check_arguments
 from timemachine.run.program import RECORDED, RESOLVERS, find_runs, newest_run
 
 LAST = "checkpoints/last.ckpt"
+
+
+@pytest.mark.parametrize(
+    ("name", "valid", "invalid"),
+    [
+        ("devices", ["auto", 2, [0, 1]], [1.5, {}]), ("max_time", ["00:00:01:00", {"hours": 2}, None], [60, 1e300]),
+        ("fast_dev_run", [True, 3], [1.5, "foo"]), ("detect_anomaly", [False], [1, "foo"]), ("min_epochs", [2], [[2]]),
+        ("enable_model_summary", [True], [{"_target_": "os.getcwd"}]), ("gradient_clip_val", [1, 0.5], ["1"]),
+        ("profiler", ["simple", {"_target_": "mine.Profiler"}], [3]),
+    ],
+)  # fmt: skip
+def test_types_of_arguments(name: str, valid: list[Any], invalid: list[Any]) -> None:
+    """Lightning would run to the end with many of the wrong ones."""
+    for value in valid:
+        check_arguments({"_target_": "lightning.pytorch.Trainer", name: value}, "trainer.")
+    for value in invalid:
+        with pytest.raises(SettingError, match=rf"^trainer\.{name}="):
+            check_arguments({"_target_": "lightning.pytorch.Trainer", name: value}, "trainer.")
 
 
 def test_newest_run() -> None:

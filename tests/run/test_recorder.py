@@ -1,5 +1,6 @@
 """metrics.csv and steps.csv, and the metrics that Lightning's loggers receive."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,14 @@ def test_outcome(validations: list[float], status: str, has_learned: bool, tmp_p
     recorder.run.curves = [{"epoch": n, "step": n, "val/perplexity": value} for n, value in enumerate(validations, 1)]
     recorder.run.summary["metrics"] = recorder.final_numbers() | {"train/perplexity": 20.0}
     assert (recorder.outcome(28)[0], recorder.outcome(28)[1] is None) == (status, has_learned)
+
+
+def test_outcome_of_an_own_metric_that_ends_as_nan(tmp_path: Path) -> None:
+    """A search counts it as inf and continues."""
+    recorder = Recorder(Run(tmp_path, new_summary({"optimized_metric": "score"}, [], "none")), {})
+    recorder.run.curves = [{"epoch": 1, "step": 1, "score": 1.0}, {"epoch": 2, "step": 2, "score": math.nan}]
+    recorder.run.summary["metrics"] = recorder.final_numbers()
+    assert recorder.run.metrics["best_score"] == 1 and recorder.outcome(28)[0] == "diverged"
 
 
 # Loggers
