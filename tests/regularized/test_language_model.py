@@ -1,8 +1,7 @@
-"""RegularizedRNNLM: its losses, its optimiser and schedule, and resuming bit for bit with a plain Trainer."""
+"""RegularizedRNNLM: its losses, its optimiser and schedule; test_matrix.py resumes it."""
 
 import inspect
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from torch import Tensor
 from torch.optim import AdamW
 
-from tests.support.runs import InterruptAt, Interruption
 from timemachine.config import REGULARIZED
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -23,10 +21,6 @@ from timemachine.errors import SettingError
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.language_model import RegularizedRNNLM, rate_factor
 
-EVERYTHING: dict[str, Any] = {
-    "optimizer": "adamw", "schedule": "cosine", "warm_up": 0.2, "carry_state": True, "input_dropout": 0.3,
-    "output_dropout": 0.3,
-}  # fmt: skip
 ALL = slice(0, 8, 1)  # windows of a batch
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Lightning's own
@@ -152,30 +146,3 @@ def test_a_schedule_needs_its_end(tmp_path: Path) -> None:
     model, data = pair(schedule="cosine")
     with pytest.raises(SettingError, match=r"^model\.schedule=cosine: [^\n]*$"):
         trainer_of(tmp_path, max_epochs=-1, max_time="00:00:01:00").fit(model, data)
-
-
-# Resuming
-
-
-def train(folder: Path, *callbacks: Callback) -> tuple[list[float], dict[str, Any]]:
-    """Train up to epoch 4, from last.ckpt if there is one; return the loss of each step and the last checkpoint."""
-    pl.seed_everything(3, verbose=False)
-    model, data = pair(**EVERYTHING)
-    kept, path = Kept(), folder / "last.ckpt"
-    checkpoint = ModelCheckpoint(folder, "last", enable_version_counter=False)
-    trainer = trainer_of(folder, kept, *callbacks, checkpoint, max_epochs=4)
-    with suppress(Interruption):
-        trainer.fit(model, data, ckpt_path=path if path.exists() else None, weights_only=True)
-    return kept.losses, torch.load(path, weights_only=True)
-
-
-def test_resuming_bit_for_bit(tmp_path: Path) -> None:
-    """Stock checkpoints keep the schedule, the order of the streams and the dropout noise."""
-    losses, whole = train(tmp_path / "whole")
-    train(tmp_path / "resumed", InterruptAt(7))  # in the third epoch of three steps
-    last_losses, resumed = train(tmp_path / "resumed")
-    assert len(losses) == 4 * 3 and last_losses == losses[6:]
-    assert all(torch.equal(resumed["state_dict"][name], W) for name, W in whole["state_dict"].items())
-    assert resumed["lr_schedulers"] == whole["lr_schedulers"]
-    moments = [checkpoint["optimizer_states"][0]["state"][0]["exp_avg_sq"] for checkpoint in (whole, resumed)]
-    assert torch.equal(*moments)
