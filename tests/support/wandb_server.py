@@ -31,7 +31,6 @@ class ArrivedRun:
     history: list[Json] = field(default_factory=list)
     summary: Json = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
-    artifacts: dict[str, dict[str, bytes]] = field(default_factory=dict)  # committed artifacts: name, then path inside
     exit_code: int | None = None  # None: still running
 
 
@@ -42,7 +41,6 @@ class WandbServer:
         self.runs: dict[str, ArrivedRun] = {}  # by W&B's ID
         self.views: list[Json] = []
         self.unknown: list[str] = []  # unknown requests, so that tests detect new requests of a newer client
-        self._artifacts: list[tuple[Json, dict[str, bytes]]] = []  # metadata and files of each
         self.lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"wandb": self}))
         self.url = f"http://127.0.0.1:{self._http.server_port}"
@@ -57,12 +55,6 @@ class WandbServer:
             "UpsertBucket": self._upsert_bucket,
             "RunResumeStatus": self._run_resume_status,
             "CreateRunFiles": self._create_run_files,
-            "ArtifactType": lambda _: {"project": {"artifact": None}},
-            "CreateArtifact": self._create_artifact,
-            "CreateArtifactManifest": lambda sent: {"createArtifactManifest": self._manifest(sent["artifactID"])},
-            "UpdateArtifactManifest": lambda it: {"updateArtifactManifest": self._manifest(it["artifactManifestID"])},
-            "CreateArtifactFiles": self._create_artifact_files,
-            "CommitArtifact": self._commit_artifact,
             "UpsertView2": self._upsert_view,
         }
 
@@ -94,17 +86,11 @@ class WandbServer:
                 run.summary = json.loads(lines["content"][-1])
             if sent.get("complete"):
                 run.exit_code = sent["exitcode"]
-        elif match := re.fullmatch(r"/upload/(run|artifact|manifest)/([^/]+)/(.+)", path):
-            kind, owner, name = match.groups()
-            if kind != "manifest":
-                files = self.runs[owner].files if kind == "run" else self._artifacts[int(owner)][1]
-                files[unquote(name)] = body
+        elif match := re.fullmatch(r"/upload/([^/]+)/(.+)", path):
+            self.runs[match[1]].files[unquote(match[2])] = body
         elif not path.startswith("/sdk/otel/"):  # the client's telemetry
             raise LookupError(path)
         return {}
-
-    def _upload_url(self, kind: str, owner: str, path: str) -> Json:
-        return {"uploadUrl": f"{self.url}/upload/{kind}/{owner}/{quote(path)}", "uploadHeaders": []}
 
     # GraphQL operations
 
@@ -136,31 +122,9 @@ class WandbServer:
         return {"model": {"name": sent["project"], "entity": {"id": ENTITY, "name": ENTITY}, "bucket": bucket}}
 
     def _create_run_files(self, sent: Json) -> Json:
-        files = [{"name": name} | self._upload_url("run", sent["run"], name) for name in sent["files"]]
+        urls = {name: f"{self.url}/upload/{sent['run']}/{quote(name)}" for name in sent["files"]}
+        files = [{"name": name, "uploadUrl": url, "uploadHeaders": []} for name, url in urls.items()]
         return {"createRunFiles": {"runID": sent["run"], "uploadHeaders": [], "files": files}}
-
-    def _create_artifact(self, sent: Json) -> Json:
-        self._artifacts.append((sent["input"], {}))
-        sequence = {"id": sent["input"]["artifactCollectionName"], "latestArtifact": None}  # upload each in full
-        artifact = {"id": str(len(self._artifacts) - 1), "state": "PENDING"} | {"artifactSequence": sequence}
-        return {"createArtifact": {"artifact": artifact}}
-
-    def _manifest(self, artifact: str) -> Json:
-        url = self._upload_url("manifest", artifact, "wandb_manifest.json")
-        return {"artifactManifest": {"id": artifact, "file": {"id": artifact} | url}}
-
-    def _create_artifact_files(self, sent: Json) -> Json:
-        edges = []
-        for file in sent["input"]["artifactFiles"]:
-            artifact, name = file["artifactID"], file["name"]
-            node = {"id": f"{artifact}/{name}", "name": name, "displayName": name, "artifact": {"id": artifact}}
-            edges.append({"node": node | self._upload_url("artifact", artifact, name)})
-        return {"createArtifactFiles": {"files": {"edges": edges}}}
-
-    def _commit_artifact(self, sent: Json) -> Json:
-        asked, files = self._artifacts[int(sent["artifactID"])]
-        self.runs[asked["runName"]].artifacts[asked["artifactCollectionName"]] = files
-        return {"commitArtifact": {"artifact": {"id": sent["artifactID"], "digest": asked["digest"]}}}
 
     def _upsert_view(self, sent: Json) -> Json:
         view_id = f"id{len(self.views)}"

@@ -14,14 +14,11 @@ import pytest
 from tests.support.programs import DDP, DEADLINE, Program, assert_succeeded, call_program
 from tests.support.runs import rows, summary
 from tests.support.wandb_server import ENTITY, KEY, ArrivedRun, WandbServer
-from timemachine.decoding import continue_text
 from timemachine.run.tables import COLUMNS
-from timemachine.run.weights import load_model
-from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT, SAMPLES
+from timemachine.weights_and_biases import CHANGES, EPOCH_METRICS, FIGURE, PROJECT
 
 SHORT = ("data.corpus=sample", "data.num_train=2051", "trainer=cpu", "trainer.max_epochs=2", "model.hiddens=8")
 RUN = (*SHORT, "hydra.run.dir=run")
-NAMES = {"WANDB_PROJECT": "mine", "WANDB_NAME": "first", "WANDB_RUN_GROUP": "ours"}
 
 
 def by(key: str, columns: Iterable[str], rows: Iterable[dict[str, Any]]) -> dict[int, dict[str, float]]:
@@ -56,10 +53,9 @@ def sync(stdout: str, cwd: Path, server: WandbServer) -> None:
 
 def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     """No file has the key; torch's zip archives are uncompressed, so a search finds it."""
-    typed = ["logger.wandb.name=one", "logger.wandb.project=two", "logger.wandb.group=three", "tags=[four]"]
-    typed += ["callbacks.samples.every_n_epochs=1"]
+    typed = ["logger.wandb.project=two", "logger.wandb.group=three", "tags=[four]"]
     with WandbServer() as server:
-        done = program("train.py", *RUN, *typed, **server.environment(), **NAMES, WANDB_RUN_ID="by_agent")
+        done = program("train.py", *RUN, *typed, **server.environment(), WANDB_RUN_ID="by_agent")
     assert_succeeded(done)
     assert server.runs.keys() == {"by_agent"} and not server.unknown and "upload with" not in done.stdout
     files = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
@@ -69,63 +65,37 @@ def test_a_run_arrives_whole(program: Program, tmp_path: Path) -> None:
     about = summary(folder)
     assert {name: run.config.get(name) for name in about["settings"]} == about["settings"]
     assert run.config[CHANGES].startswith("data.corpus=sample ")
-    assert (run.display_name, run.project, run.group, run.tags, run.exit_code) == ("one", "two", "three", ["four"], 0)
+    assert (run.project, run.group, run.tags, run.exit_code) == ("two", "three", ["four"], 0)
     assert b"completed: the sample text" in run.files["output.log"]  # W&B's console
     assert run.summary.items() >= (about["metrics"] | {"status": "completed"}).items()
-    samples = [content for name, content in run.artifacts.items() if name.endswith(SAMPLES)]
-    table = [json.loads(content)["data"] for files in samples for content in files.values()][-1]
-    prefixes = about["settings"]["callbacks"]["samples"]["prefixes"]
-    assert [row[:2] for row in table] == [[epoch, prefix] for epoch in (1, 2) for prefix in prefixes]
-    model, vocab = load_model(folder)
-    for seed, (_, prefix, *continuations) in enumerate(table[len(prefixes) :]):
-        for alpha, continuation in zip((None, 2.0), continuations, strict=True):
-            assert [prefix + continuation] == continue_text(model, vocab, prefix, 60, alpha, seed=seed)
     figures = [content for name, content in run.files.items() if name.startswith(f"media/images/{FIGURE}")]
     assert figures == [(folder / "perplexity.png").read_bytes()]
 
 
 @pytest.mark.slow
-def test_a_resumed_run_is_one_run(program: Program, tmp_path: Path) -> None:
-    """Offline twice, then online; the variables that named it are gone. The folder sets neither mode nor server."""
-    again = ("resume=run", "trainer=cpu", "logger.wandb.project=mine")
-    kept, each = tmp_path / "run/wandb.json", "callbacks.samples.every_n_epochs=1"
+def test_a_resumed_run_is_one_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline twice, then online. The folder, which may be somebody else's, chooses no project, mode or server."""
+    again, kept = ("resume=run", "trainer=cpu"), tmp_path / "run/wandb.json"
     with WandbServer() as server, WandbServer() as other:
-        assert_succeeded(program("train.py", *RUN, each, "trainer.max_epochs=1", **NAMES))
+        assert_succeeded(call_program("train.py", *RUN, "trainer.max_epochs=1", "logger.wandb.group=ours"))
         first = json.loads(kept.read_text())
-        kept.write_text(json.dumps(first | {"entity": "thief", "mode": "online", "base_url": other.url}))
-        offline = server.environment() | {"WANDB_MODE": "offline"}
-        done = program("train.py", *again, each, "trainer.max_epochs=2", **offline)
-        assert_succeeded(done)
-        assert not server.runs
-        sync(done.stdout, tmp_path, server)
-        kept.write_text(json.dumps(first | {"entity": "thief", "mode": "offline", "base_url": other.url}))
-        done = program("train.py", *again, each, "trainer.max_epochs=3", **server.environment())
-    assert_succeeded(done)
-    assert not server.unknown and not other.runs and not other.unknown
-    (run,) = server.runs.values()
-    assert (run.name, run.project, run.display_name, run.group) == (first["id"], "mine", "first", "ours")
-    assert run.entity == ENTITY
-    assert_arrived(run, tmp_path / "run", resumed=True)
-    samples = [content for name, content in run.artifacts.items() if name.endswith(SAMPLES)]
-    tables = [json.loads(content)["data"] for files in samples for content in files.values()]
-    assert {row[0] for row in tables[-1]} == {1, 2, 3}
-    assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
-
-
-def test_a_folder_chooses_no_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder may be somebody else's."""
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    assert_succeeded(call_program("train.py", *RUN, "trainer.max_epochs=1"))
-    monkeypatch.delenv("WANDB_MODE")
-    with WandbServer() as server:
+        foreign = {"entity": "thief", "project": "strangers", "base_url": other.url}
+        kept.write_text(json.dumps(first | foreign | {"mode": "online"}))
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
-        again = [f"resume={tmp_path / 'run'}", "trainer=cpu", "trainer.max_epochs=2"]
-        kept = tmp_path / "run/wandb.json"
-        kept.write_text(json.dumps(json.loads(kept.read_text()) | {"project": "strangers", "id": "theirs"}))
-        assert_succeeded(call_program("train.py", *again))
-        (run,) = server.runs.values()
-    assert (run.entity, run.project) == (ENTITY, PROJECT)
+        monkeypatch.setenv("WANDB_MODE", "offline")
+        done = call_program("train.py", *again, "trainer.max_epochs=2")
+        assert_succeeded(done)
+        assert not server.runs
+        monkeypatch.delenv("WANDB_MODE")
+        sync(done.stdout, tmp_path, server)
+        kept.write_text(json.dumps(first | foreign | {"mode": "offline"}))
+        assert_succeeded(call_program("train.py", *again, "trainer.max_epochs=3"))
+    assert not server.unknown and not other.runs and not other.unknown
+    (run,) = server.runs.values()
+    assert (run.name, run.entity, run.project, run.group) == (first["id"], ENTITY, PROJECT, "ours")
+    assert_arrived(run, tmp_path / "run", resumed=True)
+    assert (run.config["trainer"]["max_epochs"], run.summary["epoch"], run.summary["status"]) == (3, 3, "completed")
 
 
 @pytest.mark.slow
