@@ -3,16 +3,13 @@
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
-from pandas import DataFrame
 
 from timemachine.config import Tokens
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.evaluation.scores import score, stream_nll
-from timemachine.exercises import other_authors, war_of_the_worlds
 from timemachine.language_model import RNNLMScratch
 from timemachine.study import books
 from timemachine.texts import CATALOGUE
@@ -66,24 +63,3 @@ def test_only_known_editions_are_read(tmp_path: Path, novels: Path) -> None:
     (tmp_path / "time_machine.txt").write_text("another edition")
     assert books.available_books([str(tmp_path)]) == []
     assert [book.name for book in books.available_books([str(tmp_path), str(novels)])] == list(CATALOGUE)
-
-
-NAMES = ["time_machine", "war_of_the_worlds", "pride_and_prejudice", "the_lost_world", "hound_of_the_baskervilles"]
-
-
-def runs(trained_on: list[str]) -> DataFrame:
-    """Return runs on four excerpts of each book, with random bits per byte."""
-    generator = np.random.default_rng(0)
-    rows = [{"data.corpus": own, "data.start": start, "seed": start, "status": "completed",
-             "books/train_characters": 10_032.0}
-            for own in trained_on for start in range(4)]  # fmt: skip
-    bits = {f"books/books/{book}/stream/bits_per_byte": 3 + generator.normal(0, 0.1, len(rows)) for book in NAMES}
-    perplexities = {name.replace("bits_per_byte", "perplexity"): 2**values for name, values in bits.items()}
-    return DataFrame(rows).assign(**bits, **perplexities)
-
-
-@pytest.mark.parametrize("trained_on", [NAMES[:1], ["sample", NAMES[0]]])
-def test_tables_and_figures_of_few_books(trained_on: list[str]) -> None:
-    jobs = runs(trained_on)
-    for module in (war_of_the_worlds, other_authors):
-        assert len(module.table(jobs)) and module.figure(jobs).axes

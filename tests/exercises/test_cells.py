@@ -10,7 +10,7 @@ from pandas import DataFrame
 
 from tests.support.runs import fit
 from timemachine.datamodule import TimeMachine
-from timemachine.exercises import cells, cells_starts
+from timemachine.exercises import cells
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.study.comparison import at_best
 
@@ -58,16 +58,6 @@ def test_leads_and_gains_of_each_way() -> None:
     assert cells.figure(jobs()).axes
 
 
-def test_each_training_is_a_family() -> None:
-    """Leads with another optimizer do not make those with AdamW less significant."""
-    noise = np.random.default_rng(0).normal(0, 0.01, len(jobs()))
-    runs = jobs().assign(**{"stream/test/perplexity": jobs()["stream/test/perplexity"] * np.exp(noise)})
-    sgd = jobs().assign(**{"model.optimizer": "sgd", "stream/test/perplexity": 5.0})
-    alone, both = (cells.table(rows).reset_index() for rows in (runs, DataFrame([*runs.iloc, *sgd.iloc])))
-    of_adamw = both[both["training"].str.startswith("AdamW")]
-    assert [*of_adamw["lead"].astype(str)] == [*alone["lead"].astype(str)]
-
-
 @pytest.mark.parametrize("cell", ["rnn", "gru", "deep_rnn"])
 def test_size_of_input_weights_is_measured(cell: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -92,27 +82,3 @@ def test_a_choice_needs_every_excerpt() -> None:
     )  # fmt: skip
     best = at_best(runs, ["model.lr"], ["model.hiddens"], "stream/val/perplexity")
     assert [*best.groupby("model.hiddens")["model.lr"].unique()] == [[0.01], [0.01]] and len(best) == 6
-
-
-def test_leads_of_each_start_at_its_best_rate() -> None:
-    """A rate is chosen by the validation loss of its own text, not by the loss on the novels."""
-    starts = {  # input, init_hh, sigma, sigma_xh
-        "PyTorch's, embedding": ("embedding", "gaussian", 0.05, None), "PyTorch's": ("one_hot", "gaussian", 0.05, None),
-        "Keras'": ("one_hot", "orthogonal", 0.11, None), "Glorot's": ("one_hot", "gaussian", 0.09, 0.11),
-        "orthogonal W_hh": ("one_hot", "orthogonal", 0.01, None),
-    }  # fmt: skip
-    runs = DataFrame(
-        {"status": "completed", "seed": seed, "data.corpus": text, "model.input": network, "model.init_hh": init_hh,
-         "model.sigma": sigma, "model.sigma_xh": sigma_xh, "model.cell": cell, "model.hiddens": hiddens,
-         "parameters": 800 + hiddens, "model.lr": rate, "stream/val/perplexity": 5 + abs(rate - 0.02),
-         "stream/test/perplexity": np.exp(1.5 + number / 10 * (cell == "rnn") - (rate == 0.01))}
-        for number, (network, init_hh, sigma, sigma_xh) in enumerate(starts.values())
-        for cell, hiddens in (("rnn", 12), ("gru", 6))
-        for rate in (0.01, 0.02, 0.04)
-        for seed, text in ((10, "a"), (0, "b"), (0, "c"))
-    )  # fmt: skip
-    rows = cells_starts.table(runs).reset_index()
-    assert [*rows["start"]] == [*starts] and (rows["novels"] == 2).all()
-    assert (rows["RNN's rate"] == 0.02).all() and (rows["GRU's rate"] == 0.02).all()
-    assert [number(lead) for lead in rows["lead"]] == pytest.approx([0, 0.1, 0.2, 0.3, 0.4], abs=1e-6)
-    assert cells_starts.figure(runs).axes

@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping
-from pandas import DataFrame
 from torch import Tensor
 
 from tests.support.runs import fit
@@ -59,27 +57,3 @@ def test_training_stops_once_the_letters_are_right(tmp_path: Path) -> None:
     assert trainer.global_step < 1000 and trainer.global_step % 25 == 0
     assert recall.accuracy(model, data, "val") == pytest.approx(float(trainer.callback_metrics["val/recall"]))
     assert recall.accuracy(model, data, "val") > 0.9 and recall.measure(model, data)["accuracy"] > 0.8
-
-
-def runs(start: str, delay: int, rates: dict[float, dict[int, float]]) -> list[dict[str, Any]]:
-    """Return a run per rate and seed that learns in this many updates, or not at all for NaN."""
-    network = dict(zip(recall.NETWORK, recall.STARTS[start], strict=True))
-    return [
-        network | {"data.corpus": f"recall_{delay}", "model.lr": rate, "seed": seed, "trainer.max_steps": 8000,
-                   "step": 8000 if np.isnan(updates) else updates, "val/recall": 0.5 if np.isnan(updates) else 0.91,
-                   "recall/accuracy": 0.5 if np.isnan(updates) else 0.9}
-        for rate, seeds in rates.items() for seed, updates in seeds.items()
-    ]  # fmt: skip
-
-
-def test_rates_are_chosen_by_seeds_that_are_not_reported() -> None:
-    never = np.nan
-    fast: dict[float, dict[int, float]]
-    fast = {0.1: {10: 100, 11: never}, 0.2: {10: 300, 11: 500, 0: 900, 1: 700}, 0.4: {10: 400, 11: 600, 0: 100, 1: 100}}
-    slow = {0.1: {10: never, 11: never}, 0.2: {10: 7000, 11: never, 0: never, 1: 8000}, 0.4: {10: never, 11: never}}
-    jobs = DataFrame([*runs("GRU", 8, slow), *runs("GRU", 4, fast), *runs("LSTM", 4, fast)])
-    rows = recall.table(jobs).reset_index().astype(str).to_numpy().tolist()
-    assert [row[:2] for row in rows] == [["4", "GRU"], ["4", "LSTM"], ["8", "GRU"]]
-    assert rows[0][2:] == rows[1][2:] == ["0.2", "0.1 to 0.4", "900, 700", "0.90, 0.90"]
-    assert rows[2][2:] == ["0.2", "0.1 to 0.4", "–, 8,000", "0.50, 0.90"]
-    assert recall.figure(jobs).axes

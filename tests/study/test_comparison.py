@@ -1,7 +1,6 @@
 """Code that all reports share: significance of differences, tables, and the status of a run."""
 
 import math
-from dataclasses import replace
 from statistics import fmean, stdev
 
 import mpmath
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from pandas import DataFrame
 
 from timemachine.config import Tokens
-from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.study import trigrams
@@ -127,19 +125,6 @@ def test_outcomes() -> None:
     assert [*runs["step"]] == [row[6] for row in rows]
     assert runs["validation"].notna().tolist() == [row[5] for row in rows]
     assert [*runs["clipping"].unique()] == ["none", "θ = 0.5"]
-
-
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_ngrams_against_slow_loop(sample: Corpus, order: int) -> None:
-    often_z = replace(sample, characters=sample.characters.translate(str.maketrans("ez", "ze")))
-    data = TimeMachine(num_train=500, num_val=300, corpus=often_z, start=40)
-    train, text, symbols = data.corpus.characters[:532], data.corpus.characters, sorted({*data.corpus.characters})
-    nll = []
-    for place in range(532, 832):
-        before, starts = text[place - order + 1 : place], range(533 - order)
-        counts = {symbol: 1 + sum(train[i : i + order] == before + symbol for i in starts) for symbol in symbols}
-        nll.append(-math.log(counts[text[place]] / (sum(counts.values()) + train.endswith(before))))
-    assert trigrams.perplexity(data, order) == pytest.approx(math.exp(fmean(nll)))
 
 
 def test_baseline_of_letters_and_tokens() -> None:
