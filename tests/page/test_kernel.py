@@ -15,12 +15,10 @@ import wasmtime
 from torch import Tensor
 
 from tests.support.rounding import rounding
-from timemachine.clipping import clip_gradients
 from timemachine.kernels import FUSED_CELLS
 from timemachine.kernels.cells import fused_cell, recurrent_weights
 from timemachine.language_model import RNNLMScratch
 from timemachine.page import build
-from timemachine.regularized.language_model import RegularizedRNNLM
 
 T, B, V, H = 13, 37, 28, 33
 NETWORKS: dict[str, dict[str, Any]] = {
@@ -138,38 +136,6 @@ def test_gradients_against_autograd(network: str, number: int, kernel: Kernel) -
     found = kernel.numbers(kernel.gradients()).double()
     assert (found - gradients).norm() <= bound * gradients.norm()
     assert kernel.loss(0) == pytest.approx(loss.item(), rel=bound)
-
-
-def train(model: RNNLMScratch, kernel: Kernel, rate: float, factor: float, radius: float, adamw: bool) -> None:
-    """Train both for 20 updates and compare losses, norms and the weights at the end."""
-    optimizer: Any = model.configure_optimizers()
-    kernel.start(model)
-    before, bound = flat(model), rounding(20 * T * math.sqrt(2 * H + V))
-    for step in range(20):
-        windows_BT = random_windows(B - step % 2, step)  # batches of different sizes
-        loss = mean_nll(model, windows_BT)
-        optimizer.zero_grad()
-        loss.backward()
-        norm = clip_gradients(model.parameters(), radius)
-        optimizer.step()
-        kernel.read(windows_BT)
-        assert kernel.loss(1) == pytest.approx(loss.item(), rel=bound)
-        assert kernel.update(rate, rate * factor, float(radius), adamw) == pytest.approx(norm.item(), rel=bound)
-    change = flat(model) - before
-    found = kernel.numbers(kernel.address).double() - before
-    assert (found - change).norm() <= bound * change.norm()
-
-
-@every_network
-@pytest.mark.parametrize("radius", [0.1, 0])
-def test_20_updates_with_sgd(network: str, radius: float, kernel: Kernel) -> None:
-    train(random_model(network, lr=0.5), kernel, 0.5, 1, radius, adamw=False)
-
-
-@pytest.mark.parametrize("network", ["tanh", "two layers", "gru"])
-def test_20_updates_with_adamw_and_a_factor_for_the_input_weights(network: str, kernel: Kernel) -> None:
-    model = random_model(network, RegularizedRNNLM, lr=0.003, input_lr_factor=4, optimizer="adamw")
-    train(model, kernel, 0.003, 4, 1, adamw=True)
 
 
 @every_network

@@ -128,23 +128,6 @@ def test_page_of_another_text() -> None:
     assert [it["name"] for it in run["experiments"] if it.keys() & {"python", "found"}] == ["Remember a letter"]
 
 
-def test_table_has_the_settings_that_apply(sample: Corpus) -> None:
-    """A network of one layer has no `layers`, and letters no `vocab_size`."""
-    optional = {"layers": 2, "embedding_dim": 32, "forget_bias": 0.0, "activation": "tanh"}
-    for changes, expected in (
-        ({}, {"activation"}),
-        ({"cell": "lstm"}, {"forget_bias"}),
-        ({"cell": "deep_rnn"}, {"activation", "layers"}),
-        ({"input": "embedding", "embedding_dim": 5}, {"activation", "embedding_dim"}),
-    ):
-        model = random_model(**changes)
-        summary = summary_of(model)
-        summary["settings"]["model"] = optional | summary["settings"]["model"]
-        table = dict(Parts(make_page(model, LETTERS, summary)).run["table"])
-        assert {name for name in optional if f"model.{name}" in table} == expected
-        assert not table.keys() & {"data.vocab_size", "data.learn_on", "data.min_count", "trainer.max_steps"}
-
-
 def test_policy_allows_no_request() -> None:
     model = random_model()
     parts = Parts(make_page(model, LETTERS, summary_of(model)))
