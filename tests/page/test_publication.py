@@ -1,4 +1,4 @@
-"""The published page of the book's run and README's picture of it, which `python -m tests.page.picture` updates."""
+"""The published page of the book's run and README's picture of it, which `python -m tools.picture` updates."""
 
 import csv
 import hashlib

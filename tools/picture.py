@@ -1,6 +1,6 @@
 """Update the published page and README's animated picture: the page's current files around the data of the book's run.
 
-`python -m tests.page.picture` keeps the run; add the page.html of another run to publish that one. It needs Chromium,
+`python -m tools.picture` keeps the run; add the page.html of another run to publish that one. It needs Chromium,
 and shows the experiment "RNN against GRU" in a minute or two.
 """
 
