@@ -221,7 +221,8 @@ def check_numbers(folder: Path, optimizer_steps: int) -> None:
     tolerance = min(1e3 * ROUNDING.get(str(settings["trainer"]["precision"]), 2**-24), 0.05)
     for split in ("val", "test"):
         measured = [row for row in epochs if f"{split}/perplexity" in row]
-        if measured and measured[-1]["step"] == optimizer_steps:
+        if measured:
+            assert measured[-1]["step"] == optimizer_steps, "the last step was not validated"
             expected = exact_perplexity(folder, split)
             assert metrics[f"{split}/perplexity"] == pytest.approx(expected, rel=tolerance), split
         # The final metrics are from the last epoch. A letter is a byte.
