@@ -44,7 +44,7 @@ test: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 torture: .venv/.ready-dev$(LOCKS)
-	OMP_NUM_THREADS=1 KILLS=100 CASES=1000 $(BIN)/python -m pytest -q -n auto --dist worksteal -m torture tests
+	OMP_NUM_THREADS=1 KILLS=100 CASES=1000 $(BIN)/python -m pytest -q -n auto --dist worksteal -m "torture or repeated" tests
 
 soak: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tools.soak
@@ -52,7 +52,7 @@ soak: .venv/.ready-dev$(LOCKS)
 # TESTS=tests/run measures these tests only.
 coverage: .venv/.ready-dev$(LOCKS)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist loadfile --cov --cov-report=term-missing:skip-covered \
-	  -m "not slurm and not gpu and not browser" $(TESTS)
+	  -m "not torture and not slurm and not gpu and not browser" $(TESTS)
 
 MORE := cells cells_starts cells_tuning cells_reach recall small_data tying vocabulary
 OF_TOKENS := $(basename $(notdir $(wildcard conf/exercise/next_edition/*.yaml)))
@@ -81,7 +81,7 @@ lock: .venv/.ready-dev
 	uv export --frozen --quiet --extra dev --no-emit-project --prune torch --no-annotate --no-header >> requirements.lock
 
 notebook: .venv/.ready-dev$(LOCKS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.test_notebook
+	OMP_NUM_THREADS=1 $(BIN)/python -m tools.notebook
 
 lab: .venv/.ready$(LOCKS)
 	$(BIN)/python -m tools.lab

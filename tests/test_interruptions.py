@@ -89,7 +89,7 @@ def test_several_processes(tmp_path: Path, program: Program) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.torture
+@pytest.mark.repeated
 @pytest.mark.parametrize("typed", KILLED.values(), ids=KILLED)
 def test_killed_again_and_again(typed: list[str], program: Program, tmp_path: Path) -> None:
     """With a hundred checkpoints per second, kills come within milliseconds of one."""

@@ -1,52 +1,19 @@
-"""book.ipynb runs from top to bottom and reproduces the committed numbers; `make lab` leaves out its answers.
-
-`python -m tests.test_notebook` executes it in place, before a commit.
-"""
+"""book.ipynb runs from top to bottom and reproduces the committed numbers; `make lab` leaves out its answers."""
 
 import re
 import shutil
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from tests.support.programs import Program, assert_succeeded
 from tests.support.runs import table
 from timemachine.config import REPOSITORY
+from tools.notebook import ANSWER, BOOK, executed, streams
 
-BOOK = REPOSITORY / "book.ipynb"
-ANSWER = re.compile(r"(?<=<summary>Answer</summary>\n\n```text\n).*?(?=```\n)", re.DOTALL)
 NUMBER = r"\d+\.\d+"
-
-
-def executed(notebook: Any, coalesce_streams: bool = True) -> Any:
-    """Execute all cells in a new kernel, in the repository's folder. Raise CellExecutionError if one fails.
-
-    The output of an exercise goes into the folded answer below it, so that readers guess before they see it.
-    `coalesce_streams` removes output that a progress bar has overwritten with carriage returns.
-    """
-    folder = {"metadata": {"path": str(REPOSITORY)}}
-    client = NotebookClient(
-        notebook, timeout=300, resources=folder, coalesce_streams=coalesce_streams, record_timing=False
-    )
-    client.execute()
-    for cell, answer in pairwise(notebook.cells):
-        if ANSWER.search(answer.source):
-            answer.source = ANSWER.sub(streams(cell).replace("\\", r"\\"), answer.source)
-            cell.outputs = []
-        for output in cell.get("outputs", []):
-            if "text/plain" in output.get("data", {}):
-                output.data["text/plain"] = re.sub(" at 0x[0-9a-f]+", "", output.data["text/plain"])
-    notebook.metadata.language_info = {"name": "python"}  # without the version
-    return notebook
-
-
-def streams(cell: Any) -> str:
-    """Return the printed output of a code cell."""
-    return "".join(output.text for output in cell.outputs if output.output_type == "stream")
 
 
 def printed(notebook: Any) -> list[str]:
@@ -127,7 +94,3 @@ def test_notebook_reproduces_its_numbers(novels: Path) -> None:
         words = [re.sub(NUMBER, "", text) for text in (expected, found)]
         if "alpha" not in expected and "it has" not in expected:  # texts may differ if characters are equally likely
             assert words[1] == words[0], f"cell {cell}"
-
-
-if __name__ == "__main__":
-    nbformat.write(executed(committed()), BOOK)

@@ -144,7 +144,7 @@ def reference(chosen: dict[str, Any]) -> Loop:
     return steps, epochs
 
 
-@pytest.mark.torture
+@pytest.mark.repeated
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("number", range(CASES))
 def test_settings_against_plain_loop(number: int, tmp_path: Path) -> None:
