@@ -81,7 +81,7 @@ def test_first_process_is_killed_before_training(tmp_path: Path) -> None:
         run.wait_for_its_processes()
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_several_processes(tmp_path: Path, program: Program) -> None:
     """SIGTERM reaches the first process alone. In `test_a_sweep` Ctrl-C reaches all."""
     interrupt(signal.SIGTERM, tmp_path, *ALONE, *DDP)
@@ -118,13 +118,15 @@ def test_killed_again_and_again(typed: list[str], program: Program, tmp_path: Pa
     assert killed and killed == results(tmp_path)
 
 
-@pytest.mark.slow
+JOBLIB = ["seed=0,1", "hydra/launcher=joblib"]
+
+
 @pytest.mark.parametrize(
     ("sweep", "number", "expected"),
     [
-        (["seed=0,1"], signal.SIGINT, 130),
-        (["seed=0,1", "hydra/launcher=joblib"], signal.SIGTERM, 143),
-        (["seed=0,1", *DDP, "hydra/launcher=joblib"], signal.SIGINT, 130),
+        pytest.param(["seed=0,1"], signal.SIGINT, 130, marks=pytest.mark.slow),
+        pytest.param(JOBLIB, signal.SIGTERM, 143, marks=pytest.mark.torture),
+        pytest.param([*JOBLIB, *DDP], signal.SIGINT, 130, marks=pytest.mark.torture),
     ],
 )
 def test_a_sweep(sweep: list[str], number: signal.Signals, expected: int, tmp_path: Path, program: Program) -> None:
@@ -144,7 +146,7 @@ def test_a_sweep(sweep: list[str], number: signal.Signals, expected: int, tmp_pa
     assert {epochs(table.parent) for table in tmp_path.glob("sweep/*/metrics.csv")} == {150}
 
 
-@pytest.mark.slow
+@pytest.mark.torture
 def test_killed_worker(program: Program, tmp_path: Path) -> None:
     """The sweep fails, and the repeated command completes its jobs."""
     jobs = [tmp_path / "sweep" / job for job in "012"]

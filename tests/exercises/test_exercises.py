@@ -1,7 +1,9 @@
 """Small versions of the exercises, started from the command line, and the registry of probes."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,21 +49,27 @@ SMALL = {  # fewer and shorter runs
             "trainer.gradient_clip_val=null,1 data.start=0",
     "sampling": "data.start=0,1000",
     "small_data": "data.start=0,2000",
-    "tying": "model.hiddens=16 model.embedding_dim=16 data.start=0",
+    "tying": "model.hiddens=16 model.embedding_dim=16 data.vocab_size=300 data.start=0",
     "vocabulary": "trainer.limit_train_batches=0.5 data.vocab_size=256,512 model.lr=0.012 data.start=0,2000",
     "war_of_the_worlds": "trainer.max_steps=153 data.start=0,2000",  # one epoch of the full novel
 }  # fmt: skip
 TINY = ["recipe=next_edition", "data.corpus=sample", "data.vocab_size=300", "data.num_train=1000", "data.num_val=500",
         "model.hiddens=8", "model.embedding_dim=8", "data.start=0"]  # fmt: skip
 SHORT = {"history": ["trainer.max_steps=5"], "hyperparameters": ["trainer.max_steps=10", "data.num_steps=8"]}
-SWEEPS = [(exercise, [*SAMPLE.split(), *SMALL[exercise].split()]) for exercise in EXERCISES if exercise != QUICK]
-SWEEPS += [(exercise, TINY + SHORT.get(exercise, ["trainer.max_epochs=5"])) for exercise in OF_TOKENS]
 
 
-@pytest.mark.parametrize(
-    ("exercise", "typed"),
-    [(QUICK, [*SAMPLE.split(), *SMALL[QUICK].split()]), *(pytest.param(*it, marks=pytest.mark.slow) for it in SWEEPS)],
-)
+def sweeps() -> Iterator[Any]:
+    """Yield each exercise and its settings; most are slow, and those of the next edition repeat code of the book's."""
+    for exercise in EXERCISES:
+        marks = () if exercise == QUICK else pytest.mark.slow
+        yield pytest.param(exercise, [*SAMPLE.split(), *SMALL[exercise].split()], id=exercise, marks=marks)
+    for exercise in OF_TOKENS:
+        marks = pytest.mark.slow if exercise == "clipping" else pytest.mark.torture
+        typed = TINY + SHORT.get(exercise, ["trainer.max_epochs=5"])
+        yield pytest.param(exercise, typed, id=f"{exercise} next edition", marks=marks)
+
+
+@pytest.mark.parametrize(("exercise", "typed"), [*sweeps()])
 def test_every_exercise_ends_in_a_report(
     exercise: str, typed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

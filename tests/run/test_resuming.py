@@ -91,7 +91,7 @@ def is_killed_at(number: int, folder: Path) -> bool:
         os._exit(0)
 
 
-@pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.torture)])
 def test_killed_while_a_file_is_written(every: int, uninterrupted: Path, tmp_path: Path) -> None:
     """Each file has its old content or its new one, so the run resumes."""
     for number in itertools.count(1, every):

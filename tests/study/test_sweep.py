@@ -20,7 +20,7 @@ def files(folder: Path) -> dict[Path, Any]:
     return {path: path.read_bytes() for path in folder.glob("*/*") if path.is_file()}
 
 
-@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("launcher", ["basic", pytest.param("joblib", marks=pytest.mark.torture)])
 def test_failed_and_repeated_jobs(launcher: str, tmp_path: Path, program: Program) -> None:
     started = call_program if launcher == "basic" else program  # workers print to the terminal
     typed = (*SWEEP, f"hydra/launcher={launcher}")
@@ -82,8 +82,8 @@ def test_jobs_of_several_processes(program: Program, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_submitit_local(program: Program, tmp_path: Path) -> None:
     pytest.importorskip("submitit")
-    for folder, launcher in (("here", "basic"), ("local", "submitit_local")):
-        where = (f"hydra/launcher={launcher}", f"hydra.sweep.dir={folder}")
-        assert_succeeded(program("train.py", "-m", *TINY, "trainer=cpu", "trainer.max_epochs=1", "seed=0,1", *where))
+    typed = ("-m", *TINY, "trainer=cpu", "trainer.max_epochs=1", "seed=0,1")
+    assert_succeeded(call_program("train.py", *typed, "hydra.sweep.dir=here"))
+    assert_succeeded(program("train.py", *typed, "hydra.sweep.dir=local", "hydra/launcher=submitit_local"))
     for job in "01":
         assert tables_and_weights(tmp_path / "local" / job) == tables_and_weights(tmp_path / "here" / job)
