@@ -41,4 +41,5 @@ def streams(cell: Any) -> str:
 
 
 if __name__ == "__main__":
-    nbformat.write(executed(nbformat.read(BOOK, 4)), BOOK)
+    notebook = nbformat.read(BOOK, 4)  # type: ignore[no-untyped-call]
+    nbformat.write(executed(notebook), BOOK)  # type: ignore[no-untyped-call]

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wandb.proto.wandb_internal_pb2 import Record
+from wandb.proto import wandb_internal_pb2
 
+Record: Any = wandb_internal_pb2.Record  # type: ignore[attr-defined]  # a generated name
 HEADER, BLOCK = 7, 2**15  # bytes of the file's header, and of a block
 WHOLE, LAST = 1, 4  # parts of a record
 

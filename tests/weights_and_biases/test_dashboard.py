@@ -21,8 +21,13 @@ def test_a_workspace_draws_existing_names(monkeypatch: pytest.MonkeyPatch, capsy
     import wandb_workspaces.workspaces as ws
 
     saved: list[Any] = []
+
+    def save(view: Any) -> Any:
+        saved.append(view)
+        return SimpleNamespace(url="https://here")
+
     monkeypatch.setattr(wandb, "login", lambda **_: True)
-    monkeypatch.setattr(ws.Workspace, "save", lambda view: saved.append(view) or SimpleNamespace(url="https://here"))
+    monkeypatch.setattr(ws.Workspace, "save", save)
     main(ASKED)
     assert capsys.readouterr().out == "https://here\n"
     (view,) = saved
