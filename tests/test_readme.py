@@ -10,7 +10,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
 from tests.support.programs import Program, assert_succeeded
@@ -71,7 +71,10 @@ def composed(name: str, overrides: list[str]) -> DictConfig:
     """Return the settings of a command, or of the first job of a sweep or an exercise."""
     with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
         config = compose(name, first_job(overrides), return_hydra_config=True)
-        params = config.hydra.sweeper.params or {}
+        if not (params := config.hydra.sweeper.params):
+            with read_write(config), open_dict(config):
+                del config["hydra"]
+            return config
         return compose(name, first_job([*(f"{key}={values}" for key, values in params.items()), *overrides]))
 
 

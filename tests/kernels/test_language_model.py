@@ -125,6 +125,7 @@ class Shifted(FusedRNNLM):
 
 @pytest.mark.parametrize("way", ["mixin", "subclass", "class", "model", "cell", "layer"])
 def test_replaced_methods_are_called(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
     kind = {"mixin": type("Mixed", (Doubled, FusedRNNLM), {}), "subclass": Shifted}.get(way, FusedRNNLM)
     network: dict[str, Any] = {"hiddens": 3, "sigma": 0.7, "cell": "deep_rnn" if way == "layer" else "rnn"}
     model, batch = kind(5, **network), (torch.randint(5, (4, 6)), torch.randint(5, (4, 6)))
