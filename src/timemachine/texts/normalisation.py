@@ -5,7 +5,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from itertools import pairwise
 from pathlib import Path
 from string import ascii_letters, whitespace
 
@@ -30,67 +29,18 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     return re.sub(b"  +", b" ", text.translate(_LETTERS_ELSE_SPACE)).decode("ascii")
 
 
-# Each pattern matches at most two lines, so that its time is linear in the length of any text.
-_MARKER = re.compile(rb"^\*\*\* ?(START|END) OF(?:.*\*\*\* *|.*\n(?!\*\*\*).*\*\*\* *|.*)$", re.MULTILINE)
-_MARKER_START = re.compile(rb"\*\*\* ?(?:START|END) OF")  # a search takes a twentieth of the time
-_END_OF = re.compile(rb"^End of (the )?Project Gutenberg", re.MULTILINE | re.IGNORECASE)
-# The line may follow a text that ends without a line feed.
-_HEADER = re.compile(
-    rb"(?:^|(?<=[^\w\s]))(?:The )?Project Gutenberg(?:'s| E-?Book| E-?Text)\b", re.MULTILINE | re.IGNORECASE
-)
-_LICENCE_END = re.compile(
-    rb"subscribe\s+to\s+our\s+email\s+newsletter\s+to\s+hear\s+about\s+new\s+eBooks\.|\*\*\* END: FULL LICENSE \*\*\*",
-    re.IGNORECASE,
-)
-MAX_LICENCE = 30_000  # bytes; the licence, which old headers also contain, has 19,000
-STRAY = 1_000  # bytes; the licence names Gutenberg every 250 bytes, a header every 400
+# A book lies between these two lines, of which the first may be wrapped; the licence follows the second one.
+_BOOK = re.compile(rb"^\*\*\* ?START OF[^*]{1,300}\*\*\*(.*?)^\*\*\* ?END OF", re.MULTILINE | re.DOTALL)
+_LAST_LINE = re.compile(rb"^End of (?:the )?Project Gutenberg.*", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 
 
 def without_gutenberg(text: bytes) -> bytes:
-    """Return a text with line feeds without Project Gutenberg's header and footer around each book.
+    """Return the books between Project Gutenberg's START and END lines, or a text without such lines as it is.
 
-    A book lies between a START line and the END line that is the next marker; either may be wrapped onto a second
-    line. A line "End of … Project Gutenberg" in the book's last paragraph ends it. A text before, between or after the
-    books is kept, without the header and the licence next to it. A line feed separates the parts.
+    A line "End of … Project Gutenberg", which older files have before the END line, ends a book as well. A line feed
+    separates the books.
     """
-    return b"\n".join(text[start:stop] for start, stop in _parts_to_keep(text))
-
-
-def _parts_to_keep(text: bytes) -> list[tuple[int, int]]:
-    """Return where the parts of `without_gutenberg` start and stop."""
-    markers = [match for start in _MARKER_START.finditer(text) if (match := _MARKER.match(text, start.start()))]
-    parts, end = list[tuple[int, int]](), 0
-    for marker, next_marker in pairwise(markers):
-        if (marker[1], next_marker[1]) == (b"START", b"END"):
-            parts += [_between_books(text, end, marker.start()), _book(text, marker.end(), next_marker.start())]
-            end = next_marker.end()
-    parts.append(_between_books(text, end, len(text)) if parts else (0, len(text)))
-    return [(start, stop) for start, stop in parts if start < stop]
-
-
-def _between_books(text: bytes, start: int, stop: int) -> tuple[int, int]:
-    """Return the text between an END line (or the file's beginning) and a START line (or the file's end).
-
-    The licence after the END line is removed, and the header before the START line. The rest is also removed if it is
-    so short, or names Gutenberg so often, that it is part of a header or footer with other wording.
-    """
-    if stop < len(text) and (headers := [*_HEADER.finditer(text, max(start, stop - MAX_LICENCE), stop)]):
-        stop = headers[-1].start()
-    if start and (ends := [*_LICENCE_END.finditer(text, start, min(stop, start + MAX_LICENCE))]):
-        start = ends[-1].end()
-    if stop - start <= MAX_LICENCE:
-        mentions = text[start:stop].lower().count(b"gutenberg")
-        stop = start if stop - start <= STRAY * (mentions + 1) else stop
-    return start, stop
-
-
-def _book(text: bytes, start: int, stop: int) -> tuple[int, int]:
-    """Return a book up to a line "End of … Project Gutenberg" in its last paragraph, if there is one."""
-    tail_start = max(start, stop - MAX_LICENCE)
-    tail = text[tail_start:stop].rstrip()
-    last_paragraph = re.split(rb"\n\s*\n", tail)[-1]
-    end = _END_OF.search(last_paragraph)
-    return start, tail_start + len(tail) - len(last_paragraph) + end.start() if end else stop
+    return b"\n".join(_LAST_LINE.sub(b"", book) for book in _BOOK.findall(text)) or text
 
 
 def is_edition(text: bytes, book: Book) -> bool:
