@@ -19,7 +19,6 @@ from timemachine.vocab import Vocab
 
 Batch = tuple[Tensor, Tensor]
 SEARCH_DIRS = ("../shared/corpora",)  # folders with books, relative to the repository
-SMALL_INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32)
 MAX_LOGITS_PER_STEP = 1 << 18  # per time step of a batch in evaluation
 
 
@@ -135,12 +134,6 @@ class TimeMachine(LightningDataModule):
         """Return the test windows, for `Trainer.predict`."""
         return self.test_dataloader()
 
-    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
-        """Return a batch with its tokens as int64: the DataLoader of a subclass may serve them in fewer bits."""
-        if not isinstance(batch, list | tuple):
-            return batch
-        return tuple(x.long() if isinstance(x, Tensor) and x.dtype in SMALL_INTEGERS else x for x in batch)
-
     def _held_out(self, split: str) -> "WindowLoader":
         """Return batches of `batch_size` if the Trainer limits their number, otherwise larger ones."""
         limit = getattr(self.trainer, f"limit_{split}_batches", 1.0)
@@ -227,7 +220,7 @@ class WindowLoader:
             share: slice | Tensor = slice(start + self.rank, start + self.batch_size, self.world_size)
             if order_N is not None:
                 share = order_N[start : start + self.batch_size][self.rank :: self.world_size]
-            batch_BT = self.windows_NT[share].long()
+            batch_BT = self.windows_NT[share]
             yield batch_BT[:, :-1], batch_BT[:, 1:]
 
     def global_size(self, batch_idx: int) -> int:

@@ -78,7 +78,7 @@ class Perplexity(Metric):
 
 def num_bytes(index_N: Tensor, targets: range, vocab: Vocab) -> int:
     """Return the number of UTF-8 bytes of targets in the indices of a text (N,), with `<unk>` as one byte."""
-    return int(vocab.bytes_V[index_N[targets.start : targets.stop].cpu().long()].sum())
+    return int(vocab.bytes_V[index_N[targets.start : targets.stop].cpu()].sum())
 
 
 def count_unknown(text: str, vocab: Vocab) -> tuple[int, int]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 UNKNOWN = "<unk>"
 MAX_VOCABULARY = 65_536  # with these, the logits of 8 time steps of the book's batch take 2 GB
-DTYPES = (np.uint8, 256), (np.int16, 32_768), (np.int32, MAX_VOCABULARY)  # indices, maximum number of symbols
 
 
 class Vocab:
@@ -38,10 +37,9 @@ class Vocab:
         self.idx_to_token: list[str] = [*learned, UNKNOWN] if kind is Tokens.bpe else sorted({UNKNOWN, *learned})
         self.token_to_idx: dict[str, int] = {token: index for index, token in enumerate(self.idx_to_token)}
         self.unk, self.kind = self.token_to_idx[UNKNOWN], kind
-        self._dtype = next(dtype for dtype, max_symbols in DTYPES if len(self) <= max_symbols)
         self._bpe = bpe.Encoder(learned) if kind is Tokens.bpe else None
         index_of = {ord(token): self.token_to_idx[token] for token in learned if len(token) == 1}
-        self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk, self._dtype)  # the last one is unknown
+        self._index_of_code = np.full(max(index_of, default=0) + 2, self.unk)  # the last one is unknown
         self._index_of_code[list(index_of)] = list(index_of.values())
 
     @classmethod
@@ -94,15 +92,15 @@ class Vocab:
         return "".join(token for token in dict.fromkeys(text) if token not in self.token_to_idx)
 
     def encode(self, text: str) -> "Tensor":
-        """Return the indices of a normalised text: (N,), in 1, 2 or 4 bytes each, as few as the vocabulary needs."""
+        """Return the indices of a normalised text: (N,), int64."""
         import torch
 
         return torch.from_numpy(self.indices(text))
 
     def indices(self, text: str) -> NDArray[Any]:
-        """Return the indices of a normalised text as an array (N,), of the type of `encode`."""
+        """Return the indices of a normalised text as an array (N,), int64."""
         if self._bpe:
-            return np.fromiter(chain.from_iterable(self._bpe.encode(text)), self._dtype)
+            return np.fromiter(chain.from_iterable(self._bpe.encode(text)), np.int64)
         index_N: NDArray[Any] = self._index_of_code[_codes(text).clip(max=len(self._index_of_code) - 1)]
         return index_N
 

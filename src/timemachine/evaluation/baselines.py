@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,7 +28,7 @@ def ngrams_nll(vocab: Vocab, train_N: Tensor, tokens_N: Tensor, targets: range) 
 
     Their order is the one that is best on these targets, which have at least six tokens before them (`with_context`).
     """
-    train, text = (each.numpy().astype(np.int64) for each in (train_N, tokens_N))
+    train, text = (each.numpy() for each in (train_N, tokens_N))
     order = best_order(train, text, targets, len(vocab), MAX_ORDER)
     return torch.from_numpy(kneser_ney(train, text, targets, order, len(vocab)))
 

@@ -139,7 +139,7 @@ def _nll_after(model: LanguageModel, text_BT: Tensor, warm_up: int) -> Tensor:
     """Return the nats of all targets of texts after the first `warm_up` ones, in one row: (B · (T - 1 - warm_up),)."""
     state, nlls, chunk = None, [], -(-CHUNK // len(text_BT))
     for start in range(0, text_BT.shape[1] - 1, chunk):
-        piece_BL = text_BT[:, start : start + chunk + 1].long()
+        piece_BL = text_BT[:, start : start + chunk + 1]
         logits_BLV, state = model(piece_BL[:, :-1], state)
         nlls.append(F.cross_entropy(logits_BLV.flatten(0, 1), piece_BL[:, 1:].flatten(), reduction="none"))
     nll_BT = torch.cat([nll_L.view(len(text_BT), -1) for nll_L in nlls], 1)

@@ -61,7 +61,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     first = max(data.splits["test"].targets.start, DISTANCES[-1], stop - NUM_TARGETS)
     if first >= stop:
         return {}
-    model, tokens_N = copy.deepcopy(model).cpu().double(), data.tokens_N.long()
+    model, tokens_N = copy.deepcopy(model).cpu().double(), data.tokens_N
     generator = torch.Generator().manual_seed(0)
     begin, state_1S, states, logits = max(0, first - WARM_UP), None, [], []
     for place in range(begin, stop - 1):

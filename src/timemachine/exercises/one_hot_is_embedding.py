@@ -86,7 +86,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
     """Return the largest differences of a loss, a final weight and a final logit between the model and its copy."""
     (other,) = (each for each in model.trainer.callbacks if isinstance(each, Copy))  # type: ignore[attr-defined]
     starts = data.splits["val"].starts[:WINDOWS]
-    X_BT = torch.stack([data.tokens_N[n : n + data.num_steps].long() for n in starts])
+    X_BT = torch.stack([data.tokens_N[n : n + data.num_steps] for n in starts])
     logits_BTV, others_BTV = (each.to(model.device)(X_BT.to(model.device))[0] for each in (model, other.model))
     weights = zip(model.parameters(), other.model.parameters(), strict=True)
     return {

@@ -75,7 +75,7 @@ def accuracy(model: RNNLMScratch, data: TimeMachine, part: str) -> float:
     Of the first 300 blocks of the part, or as many as there are: chance is 1/16, with a standard error of 0.014.
     """
     delay = delay_of(str(data.hparams["corpus"])) or 0
-    tokens_N, targets = data.tokens_N.cpu().long(), data.splits[part].targets
+    tokens_N, targets = data.tokens_N.cpu(), data.splits[part].targets
     places_M = (tokens_N == data.vocab[" "]).nonzero()[:, 0]  # of the spaces, which the repeated letter follows
     is_measured = (places_M - 2 * delay >= targets.start) & (places_M + 1 < targets.stop)
     places_M = places_M[is_measured][:MAX_BLOCKS]

@@ -48,7 +48,7 @@ class StreamLoader:
             input_BT = (first_B1 + window * self.num_steps + torch.arange(self.num_steps)) % length
             input_BT = input_BT.to(self.tokens_N.device)
             target_BT = (input_BT + 1) % length
-            yield self.tokens_N[input_BT].long(), self.tokens_N[target_BT].long()
+            yield self.tokens_N[input_BT], self.tokens_N[target_BT]
 
     def global_size(self, batch_idx: int) -> int:
         """Return the number of windows in a batch, over all processes."""

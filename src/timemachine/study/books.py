@@ -10,7 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pandas import DataFrame, MultiIndex
 
@@ -47,7 +46,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     own, train, size = data.corpus, data.splits["train"].targets, len(data.vocab)
     folders = [*(str(path.parent.resolve()) for path in own.paths[:1]), *SEARCH_DIRS]
     others = [book.rotated(data.start) for book in available_books(folders, own.tokens) if book.sha256 != own.sha256]
-    own_N = data.tokens_N.numpy().astype(np.int64)
+    own_N = data.tokens_N.numpy()
     order = best_order(own_N[: train.stop], own_N, data.splits["val"].targets, size, MAX_ORDER)
     books = {}
     for book in (own, *others):
@@ -58,7 +57,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
             begin, stop = _tokens_of(book, tokens_N, data.vocab)
             targets = range(max(begin, first), stop)
         if targets:
-            nll_N = kneser_ney(own_N[: train.stop], tokens_N.numpy().astype(np.int64), targets, order, size)
+            nll_N = kneser_ney(own_N[: train.stop], tokens_N.numpy(), targets, order, size)
             books[book.name] = {
                 "stream": scores(model, tokens_N, targets, data.vocab),
                 "kneser_ney": with_bytes(score(torch.from_numpy(nll_N)), tokens_N, targets, data.vocab),
@@ -68,7 +67,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
 
 def _tokens_of(book: Corpus, tokens_N: torch.Tensor, vocab: Vocab) -> list[int]:
     """Return the first of the tokens that end in `TARGETS_FOR_TOKENS` of a book, and the first after them."""
-    ends_N = vocab.bytes_V[tokens_N.long()].cumsum(0)
+    ends_N = vocab.bytes_V[tokens_N].cumsum(0)
     borders = [len(book.characters[:place].encode()) for place in (TARGETS_FOR_TOKENS.start, TARGETS_FOR_TOKENS.stop)]
     return list(torch.searchsorted(ends_N, torch.tensor(borders), right=True).tolist())
 

@@ -5,7 +5,6 @@ Modified Kneser-Ney smoothing, of the order with the lowest perplexity on the va
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from timemachine.datamodule import TimeMachine
@@ -19,7 +18,7 @@ MAX_ORDER = 5
 
 def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, Any]:
     """Return the order, and the scores of the targets of val and test."""
-    text_N, size = data.tokens_N.numpy().astype(np.int64), len(data.vocab)
+    text_N, size = data.tokens_N.numpy(), len(data.vocab)
     train_N = text_N[: data.splits["train"].targets.stop]
     order = best_order(train_N, text_N, data.splits["val"].targets, size, MAX_ORDER)
     scores: dict[str, Any] = {"order": order}

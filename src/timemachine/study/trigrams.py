@@ -7,8 +7,6 @@ baseline is the best of unigrams, bigrams and trigrams.
 
 import math
 
-import numpy as np
-
 from timemachine.config import Tokens
 from timemachine.datamodule import TimeMachine
 from timemachine.evaluation.ngrams import laplace
@@ -23,7 +21,7 @@ def measure(model: RNNLMScratch, data: TimeMachine) -> dict[str, float]:
 def perplexity(data: TimeMachine, order: int) -> float:
     """Return the perplexity of n-grams of one order on the validation targets."""
     train, val = (data.splits[name].targets for name in ("train", "val"))
-    tokens_N, num_symbols, unk = data.tokens_N.numpy().astype(np.int64), len(data.vocab), data.vocab.unk
+    tokens_N, num_symbols, unk = data.tokens_N.numpy(), len(data.vocab), data.vocab.unk
     if unk not in tokens_N:  # no symbol of this text, so it gets no probability
         tokens_N, num_symbols = tokens_N - (tokens_N > unk), num_symbols - 1
     nll_N = laplace(tokens_N[: train.stop], tokens_N, val, order, num_symbols)
