@@ -109,14 +109,7 @@ class Recorder(Callback):
         self._write_epoch(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Write what was measured; if the run diverged, also the step that was not taken.
-
-        Also name `optimized_metric` if a ModelCheckpoint or an EarlyStopping does not find it.
-        """
-        name, logged = self.run.metric, trainer.callback_metrics
-        if name in str(exception) and name not in logged:
-            rule = f"not logged by the model, which logs {', '.join(logged)}; use one of these"
-            exception.add_note(f"optimized_metric={name}: {rule}")
+        """Write what was measured; if the run diverged, also the step that was not taken."""
         if not self.run.has_begun:
             return
         if isinstance(exception, Diverged):
