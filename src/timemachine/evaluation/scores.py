@@ -204,11 +204,9 @@ def print_evaluation(run: str, evaluations: list[Evaluation]) -> None:
 
 def notes_on(corpus: Corpus, vocab: Vocab) -> list[str]:
     """Return lines about a text: the characters lost in normalisation, and those that the vocabulary lacks."""
-    left = corpus.replaced
-    counts = f"{left['digits']:,} digits, {left['letters']:,} letters outside A-Z, {left['other']:,} other"
-    made = f"normalisation replaced {counts} characters with spaces"
-    if vocab.kind is not Tokens.letters:
-        made = f"{len(corpus.characters):,} characters"
+    made = f"{len(corpus.characters):,} characters"
+    if corpus.lost_letters:
+        made += f"; {corpus.lost_letters:,} letters outside A-Z are read as spaces"
     if corpus.left_out:
         made += f"; without {corpus.left_out:,} bytes of Project Gutenberg's header and footer"
     lines = [f"{corpus.name}: {made}"]

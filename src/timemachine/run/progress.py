@@ -110,7 +110,7 @@ def run_header(model: Any, data: Any) -> str:
 
 def lost_letters_warning(corpus: Corpus) -> str:
     """Return a line with the number of letters that became spaces, or "" if they are less than 1% of the letters."""
-    lost = corpus.replaced["letters"]
+    lost = corpus.lost_letters
     letters = lost + len(corpus.characters) - corpus.characters.count(" ")
     share = f"{lost / max(letters, 1):.1%}"
     line = f"text          {lost:,} of {letters:,} letters are not A to Z and become spaces ({share})"

@@ -3,7 +3,6 @@
 import hashlib
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from string import ascii_letters, whitespace
@@ -54,22 +53,22 @@ def with_line_feeds(text: bytes) -> bytes:
     return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def read(files: Iterable[tuple[Path, bytes]], tokens: Tokens) -> tuple[str, int, Counter[str]]:
-    """Return the normalised text of files, one after another, the bytes left out, and the characters replaced.
+def read(files: Iterable[tuple[Path, bytes]], tokens: Tokens) -> tuple[str, int, int]:
+    """Return the normalised text of files, one after another, the bytes left out, and the number of letters lost.
 
-    The bytes are those of Project Gutenberg's headers and footers, with line feeds; characters are counted for letters
-    only, as `count_replaced` does. Raises SettingError with the path of a file that is not a text, or contains only
-    white space.
+    The bytes are those around Project Gutenberg's books, with line feeds; letters are counted for `Tokens.letters`
+    only, as `count_lost` does. Raises SettingError with the path of a file that is not a text, or contains only white
+    space.
     """
-    texts, left_out, replaced = list[bytes](), 0, Counter[str]()
+    texts, left_out, lost = list[bytes](), 0, 0
     for path, content in files:
         whole = with_line_feeds(content)
         text = without_gutenberg(whole)
         _check(path, text, tokens)
         texts.append(text)
         left_out += len(whole) - len(text)
-        replaced += count_replaced(text) if tokens is Tokens.letters else Counter()
-    return normalise(b"\n".join(texts), tokens), left_out, replaced
+        lost += count_lost(text) if tokens is Tokens.letters else 0
+    return normalise(b"\n".join(texts), tokens), left_out, lost
 
 
 def _check(path: Path, text: bytes, tokens: Tokens) -> None:
@@ -87,18 +86,11 @@ def _check(path: Path, text: bytes, tokens: Tokens) -> None:
         raise SettingError(f"data.corpus={path}: {reason}")
 
 
-def count_replaced(text: bytes) -> Counter[str]:
-    """Count the `digits`, `letters` outside A-Z and `other` characters, except white space, that become spaces.
-
-    The text is decoded as UTF-8 if valid, otherwise as Latin-1.
-    """
+def count_lost(text: bytes) -> int:
+    """Count the letters outside A-Z, which become spaces. The text is decoded as UTF-8 if valid, else as Latin-1."""
     remainder = text.translate(None, _KEPT)  # a tenth of an English text
     try:
         characters = remainder.decode("utf-8")
     except UnicodeDecodeError:
         characters = remainder.decode("latin-1")
-    counts = Counter[str]()
-    for character, count in Counter(characters).items():
-        kind = "digits" if character.isdigit() else "letters" if character.isalpha() else "other"
-        counts[kind] += 0 if character.isspace() else count
-    return counts
+    return sum(map(str.isalpha, characters))
