@@ -17,11 +17,9 @@ from functools import cache
 from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
-PART = 1 << 20  # characters split into words at a time: only a part with a number such as ½ needs the slow pattern
 NONE = -1  # in place of a token: the end of a word, or a token that was merged into the one before
 _CONTROLS = r"\x1c-\x1f"  # matched by Python's \s, but not white space in Unicode or GPT-2's pattern
 _SPACE, _NOT_SPACE = rf"[^\S{_CONTROLS}]", rf"[\S{_CONTROLS}]"
-_BETWEEN = re.compile(rf"(?<={_NOT_SPACE})(?={_SPACE})")  # white space after another character always starts a word
 Pair = tuple[int, int]  # numbers of tokens
 
 
@@ -46,15 +44,11 @@ def _patterns_of_other_numbers() -> tuple[re.Pattern[str], re.Pattern[str]]:
 
 def words(text: str) -> Iterator[str]:
     """Yield the words of a text; concatenated, they give back the text."""
-    start = 0
-    while start < len(text):
-        end = _BETWEEN.search(text, start + PART)
-        part, pattern = text[start : end.start() if end else len(text)], _pattern()
-        if not part.isascii():
-            other_number, slow_pattern = _patterns_of_other_numbers()
-            pattern = slow_pattern if other_number.search(part) else pattern
-        yield from pattern.findall(part)
-        start += len(part)
+    pattern = _pattern()
+    if not text.isascii():
+        other_number, slow_pattern = _patterns_of_other_numbers()
+        pattern = slow_pattern if other_number.search(text) else pattern
+    yield from pattern.findall(text)
 
 
 def learn(text: str, vocab_size: int) -> list[str]:
