@@ -74,7 +74,8 @@ def test_torchrun_without_an_id(monkeypatch: pytest.MonkeyPatch) -> None:
         *((word, True) for word in ("seed=3", "model.lr=0.5", "model=scratch", "data.corpus='a b'", "recipe=novel",
                                     "callbacks=[early_stopping,none]", "experiment=mine/first", "probes=[stream]")),
         *((word, False) for word in ("model._target_=os.system", "+model.x=1", "~callbacks.page", "debug=profile",
-                                     "model.lr=${oc.env:KEY}", "model=../../evil", "model={_target_:os.system}",
+                                     r"tags=[$\{oc.env:KEY\}]", "model.lr=${oc.env:KEY}", "model=../../evil",
+                                     "model={_target_:os.system}",
                                      "callbacks.mine.folder=x", "seed=1\nmodel._target_=b", "exercise=clipping")),
     ],
 )  # fmt: skip

@@ -61,7 +61,7 @@ def test_rows_of_failed_jobs(tmp_path: Path) -> None:
     job(tmp_path, 0, seed=0)
     job(tmp_path, 1, "failed", "model.lr=-1: must be positive", seed=1)
     job(tmp_path, 2, "running", seed=2)  # killed
-    (tmp_path / "3/.hydra").mkdir(parents=True)
+    leave_job(tmp_path, {"data": {}}, status="failed", message="settings that cannot be read")
     (tmp_path / "4").mkdir()
     (tmp_path / "4/summary.json").write_text('{"status": "comp')
     rows = load_sweep(tmp_path)

@@ -58,6 +58,14 @@ def test_a_mistake_in_code_is_a_traceback(tmp_path: Path) -> None:
     assert [row["status"] for row in load_sweep(tmp_path / "sweep")] == ["failed", "completed"]
 
 
+def test_an_interpolation_that_fails(tmp_path: Path) -> None:
+    """The job is a row of the table, and the command fails."""
+    done = call_program("train.py", *SWEEP, "model.lr=${nothing},1")
+    assert done.returncode == 1 and re.search(r"^error: .* \(job 0\)", done.stderr, re.MULTILINE)
+    rows = load_sweep(tmp_path / "sweep")
+    assert [row["status"] for row in rows] == ["failed", "completed"] and "nothing" in rows[0]["message"]
+
+
 def test_no_best_job_if_all_diverged(tmp_path: Path) -> None:
     done = call_program("train.py", *SWEEP, "model.lr=1e30,2e30")
     assert [row["status"] for row in load_sweep(tmp_path / "sweep")] == ["diverged"] * 2

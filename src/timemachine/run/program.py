@@ -31,9 +31,9 @@ from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_qu
 from timemachine.run.summary import TRUSTED_CLASSES, is_first_process, new_summary, read_summary, was_interrupted
 
 # Words of a recorded command line that a resumed run takes. The folder may be somebody else's: a group is a plain name,
-# which is not a path, and a value names no class and reads no variable.
+# which is not a path, and a value names no class and reads no variable: Hydra reads `$\{…\}` as `${…}`.
 RECORDED = re.compile(
-    r"(?!.*(_target_|\$\{))((seed|init_from|probes|tags|optimized_metric|(model|data|trainer)\.[\w.]+)=.*"
+    r"(?!.*(_target_|\$))((seed|init_from|probes|tags|optimized_metric|(model|data|trainer)\.[\w.]+)=.*"
     r"|(model|data|trainer|recipe|experiment|callbacks)=[\w,/\[\]-]*)",
     re.DOTALL,
 )

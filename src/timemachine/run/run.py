@@ -293,8 +293,7 @@ def load_run(folder: str | Path, model_class: "type[RNNLMScratch] | None" = None
 
 def run_folders(folder: Path) -> list[Path]:
     """Return the folders of all runs below a folder, at any depth, in natural order: 2 before 10."""
-    # `.hydra` as well: a job that failed before its training has no summary.json.
-    folders = {path.parent for name in ("summary.json", ".hydra") for path in folder.glob(f"**/{name}")} - {folder}
+    folders = {path.parent for path in folder.glob("**/summary.json")} - {folder}
     return sorted(
         folders, key=lambda path: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", str(path))]
     )

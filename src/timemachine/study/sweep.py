@@ -48,8 +48,9 @@ class Sweep(Callback):
         """Count the jobs, and print how to resume the sweep."""
         sweeper = config.hydra.sweeper
         params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
+        typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # which lists the files for `glob`
-        parsed = parser.parse_overrides([*params.values(), *config.hydra.overrides.task])
+        parsed = parser.parse_overrides([*params.values(), *typed])
         overrides = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         sweeps = [each for each in overrides.values() if each.is_sweep_override()]
         self.varied = {each.key_or_group for each in sweeps} | {*params}
@@ -87,6 +88,9 @@ class Sweep(Callback):
             atexit.unregister(self._print_how_to_resume)
             sys.exit(1)
         run = load_job(folder)
+        if error and not (folder / "summary.json").exists():  # the settings cannot be read
+            run.summary["message"] = one_line(error)
+            run.save()
         _finish_wandb(run.summary["status"])
         # A mistake in code: Hydra would print the first job's traceback only.
         if error and not isinstance(error, UserError):
