@@ -154,7 +154,8 @@ def check_added_names(cfg: DictConfig) -> None:
     """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect."""
     hydra_cfg = HydraConfig.get()
     if added := [override_name(word) for word in hydra_cfg.overrides.task if word.startswith("+")]:
-        others = [word for word in hydra_cfg.overrides.task if word[0] not in "+~"]  # an exercise has settings of its own
+        # Such as exercise=recall, which has settings of its own; not ~model, to which +model._target_= adds again.
+        others = [word for word in hydra_cfg.overrides.task if word[0] not in "+~"]
         known = {*map(str, compose(str(hydra_cfg.job.config_name), others)), *map(str, hydra_cfg.runtime.choices)}
         for setting in added:
             # Of these programs only train.py passes further arguments on, to the classes of its groups.
