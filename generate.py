@@ -6,16 +6,13 @@ import hydra
 from omegaconf import Container, DictConfig, OmegaConf
 
 from timemachine.config import GENERATE, MAX_GENERATED, check, require
-from timemachine.run.program import class_of, exit_on_setting_errors, find_runs
+from timemachine.run.program import class_of, exit_on_setting_errors, find_run
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="generate")
 @exit_on_setting_errors
 def main(cfg: DictConfig) -> None:
-    """Print the continuations, one per line, or separated by empty lines if they may have line breaks.
-
-    Of a sweep, those of each job, after its folder.
-    """
+    """Print the continuations, one per line, or separated by empty lines if they may have line breaks."""
     settings: dict[str, Any] = OmegaConf.to_container(cfg, throw_on_missing=True)  # type: ignore[assignment]
     check(settings, GENERATE)
     require(not isinstance(cfg.prefix, Container), "prefix", cfg.prefix, "must be a text")
@@ -25,7 +22,7 @@ def main(cfg: DictConfig) -> None:
     if settings["temperature"] is not None:
         require(alpha is None, "temperature", settings["temperature"], f"is 1/alpha, and alpha={alpha} is set")
         alpha = 1 / settings["temperature"]
-    runs = find_runs(str(cfg.run))
+    run = find_run(str(cfg.run))
 
     # These take time to import, so they come after the checks of the command line.
     from timemachine.run.console import print_continuations
@@ -36,13 +33,10 @@ def main(cfg: DictConfig) -> None:
     if alpha is None and truncation != Truncation():
         alpha = 1.0  # a truncation samples
     num_samples = 1 if alpha is None else num_samples  # greedy continuations are all identical
-    for run in runs:
-        step, vocab = load_decoder(run, class_of(cfg.model._target_))
-        prefix = readable_prefix("" if cfg.prefix is None else str(cfg.prefix), vocab)
-        texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
-        if len(runs) > 1:
-            print(f"{run}:")
-        print_continuations(texts, is_one_line=vocab.kind == "letters")
+    step, vocab = load_decoder(run, class_of(cfg.model._target_))
+    prefix = readable_prefix("" if cfg.prefix is None else str(cfg.prefix), vocab)
+    texts = decode(step, vocab, prefix, num_preds, alpha, num_samples, cfg.seed, truncation)
+    print_continuations(texts, is_one_line=vocab.kind == "letters")
 
 
 if __name__ == "__main__":

@@ -153,14 +153,6 @@ def test_a_sweep(short_run: Run, tmp_path: Path) -> None:
         metrics = read_summary(sweep / row["job"])["metrics"]
         assert {name: float(row[name]) for name in metrics} == metrics
     assert (sweep / "1/steps.csv").read_text().splitlines() == short_run.text("steps.csv").splitlines()[:11]
-    done = call_program("generate.py", "run=sweep", "prefix=it")
-    assert_succeeded(done)
-    alone = [call_program("generate.py", f"run=sweep/{job}", "prefix=it").stdout for job in "01"]
-    assert done.stdout == f"sweep/0:\n{alone[0]}sweep/1:\n{alone[1]}"
-    done = call_program("evaluate.py", "run=sweep")
-    assert_succeeded(done)
-    for job in "01":
-        assert re.findall(rf"^ +sweep/{job} +sample +(\w+) ", done.stdout, re.MULTILINE) == ["train", "val", "test"]
 
 
 # Diverging runs

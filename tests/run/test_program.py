@@ -11,7 +11,7 @@ import pytest
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
 from timemachine.run.arguments import check_arguments
-from timemachine.run.program import RECORDED, RESOLVERS, find_runs, newest_run
+from timemachine.run.program import RECORDED, RESOLVERS, find_run, newest_run
 
 LAST = "checkpoints/last.ckpt"
 
@@ -37,7 +37,7 @@ def test_types_of_arguments(name: str, valid: list[Any], invalid: list[Any]) -> 
 def test_newest_run() -> None:
     assert newest_run() is None
     with pytest.raises(SettingError, match="run=latest"):
-        find_runs("latest")
+        find_run("latest")
     for number, status in enumerate(("interrupted", "completed", "failed")):
         folder = leave_job(Path("outputs"), {}, status=status)
         (folder / LAST).parent.mkdir()
@@ -45,9 +45,9 @@ def test_newest_run() -> None:
         os.utime(folder / "summary.json", (number, number))
     (folder / LAST).unlink()  # the last one failed in its first epoch
     assert (newest_run(), newest_run(is_open=True)) == (Path("outputs/1"), Path("outputs/0"))
-    assert find_runs("latest") == [Path("outputs/1")] and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
+    assert find_run("latest") == Path("outputs/1") and RESOLVERS["run_folder"]("latest", "new") == "outputs/0"
     with pytest.raises(SettingError, match="run="):
-        find_runs("")  # of a shell variable that is not set: not the runs below the working directory
+        find_run("")  # of a shell variable that is not set: not the runs below the working directory
     assert RESOLVERS["run_folder"](None, "new") == "new" and RESOLVERS["run_folder"]("run", "new") == "run"
 
 

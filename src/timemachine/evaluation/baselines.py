@@ -79,8 +79,8 @@ def compare_with_ngrams(
                 )
 
 
-def print_comparison(comparison: Comparison, label: str = "") -> None:
-    """Print the scores of the model and of the n-grams, and their difference; `label`: before the title."""
+def print_comparison(comparison: Comparison) -> None:
+    """Print the scores of the model and of the n-grams, and their difference."""
     mean, error = comparison.difference
     difference = f"{mean:+.3f} ±{error:.3f}".removesuffix(" ±nan")  # of a single block of tokens
     row = comparison.model
@@ -88,7 +88,5 @@ def print_comparison(comparison: Comparison, label: str = "") -> None:
         [each.model, str(each.stream), f"{each.bits_per_byte:.3f}", minus]
         for each, minus in ((row, ""), (comparison.ngrams, difference))
     ]
-    title = (
-        f"{label}on {row.text}, {row.part}, {row.stream.num_targets:,} targets; the difference is in nats per target"
-    )
+    title = f"on {row.text}, {row.part}, {row.stream.num_targets:,} targets; the difference is in nats per target"
     print_table(title, ["model", "stream", "bits/byte", "model minus this"], lines)

@@ -18,7 +18,6 @@ from timemachine.datamodule import Batch, Split, TimeMachine, WindowLoader, eval
 from timemachine.errors import SettingError
 from timemachine.perplexity import count_unknown, num_bytes
 from timemachine.run.console import print_table, print_text
-from timemachine.run.run import Run
 from timemachine.vocab import Vocab
 
 WARM_UP = 512  # tokens of a stream before its first target
@@ -68,14 +67,6 @@ class PartScores(NamedTuple):
     def bits_per_byte(self) -> float:
         """Return the stream's bits per byte, which are comparable across vocabularies."""
         return self.stream.bits * self.stream.num_targets / self.num_bytes
-
-
-class Evaluation(NamedTuple):
-    """A run, and its scores on some texts."""
-
-    run: Run
-    texts: list[Corpus]
-    rows: list[PartScores]
 
 
 def score(nll_N: Tensor, count_N: Tensor | None = None) -> Score:
@@ -178,27 +169,21 @@ def evaluate(model: LanguageModel, vocab: Vocab, summary: Mapping[str, Any], cor
     return rows
 
 
-def print_evaluation(run: str, evaluations: list[Evaluation]) -> None:
-    """Print one table for all texts, the characters lost in normalisation, and the unknown characters.
-
-    `run`: the folder of a run, or of a sweep, whose jobs then have a column.
-    """
+def print_evaluation(title: str, vocab: Vocab, texts: list[Corpus], rows: list[PartScores]) -> None:
+    """Print the scores as a table, the characters lost in normalisation, and the unknown characters of each text."""
     lines = [
-        [str(job.run.folder), row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream),
-         f"{row.stream.bits:.3f}", f"{row.bits_per_byte:.3f}"]
-        for job in evaluations for row in job.rows
+        [row.text, row.part, f"{row.stream.num_targets:,}", str(row.window), str(row.stream), f"{row.stream.bits:.3f}",
+         f"{row.bits_per_byte:.3f}"]
+        for row in rows
     ]  # fmt: skip
-    units = {"token" if job.run.vocab.kind is Tokens.bpe else "character" for job in evaluations}
-    unit = units.pop() if len(units) == 1 else "target"
-    columns = ("job", "text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte")
-    first = int(len(evaluations) == 1)  # no column for a single run
-    print_table(f"perplexity of {run}", columns[first:], [line[first:] for line in lines])
+    unit = "token" if vocab.kind is Tokens.bpe else "character"
+    print_table(title, ("text", "part", f"{unit}s", "window", "stream", f"bits/{unit}", "bits/byte"), lines)
     print_text(
         "± standard error; window: every window from a zero state, as in the book; stream: one pass with carried "
         f"state, for comparing models; bits per {unit} and per UTF-8 byte are the stream's. To compare models with "
         "different vocabularies, use bits per byte."
     )
-    notes = [note for job in evaluations for text in job.texts for note in notes_on(text, job.run.vocab)]
+    notes = [note for text in texts for note in notes_on(text, vocab)]
     print_text("\n".join(dict.fromkeys(notes)))  # a text given twice is described once
 
 

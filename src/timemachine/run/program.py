@@ -26,7 +26,7 @@ from timemachine.errors import SettingError, UserError, unwrapped
 from timemachine.run.arguments import check_types
 from timemachine.run.console import error_line
 from timemachine.run.files import weights_in
-from timemachine.run.run import METRIC, Run, load_run, run_folders
+from timemachine.run.run import METRIC, Run, load_run
 from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_quietly, end_with_parent
 from timemachine.run.summary import TRUSTED_CLASSES, is_first_process, new_summary, read_summary, was_interrupted
 
@@ -217,16 +217,12 @@ def class_of(target: Any) -> type | None:
     return get_class(target) if target else None
 
 
-def find_runs(run: str) -> list[Path]:
-    """Return the path of a run, or of each job of a sweep that has weights; for `latest`, the newest below outputs/.
-
-    Raises SettingError if it does not exist.
-    """
+def find_run(run: str) -> Path:
+    """Return the path of a run; for `latest`, the newest below outputs/. Raises SettingError if it does not exist."""
     path = newest_run() if run == "latest" and not Path(run).exists() else Path(run)
     if not run or path is None or not path.exists():  # an empty path is the working directory
         raise SettingError(f"run={run}: not found; use the folder that train.py printed at its end")
-    is_sweep = path.is_dir() and not (path / "summary.json").exists() and not has_weights(path)
-    return [folder for folder in run_folders(path) if has_weights(folder)] or [path] if is_sweep else [path]
+    return path
 
 
 def has_weights(folder: Path) -> bool:
