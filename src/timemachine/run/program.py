@@ -286,7 +286,7 @@ def _require_resumable(run: str, folder: Path) -> None:
     if run != "latest" and folder.resolve() != Path(run).resolve():
         raise SettingError(f"resume={run}: hydra.run.dir={folder} is another folder; use one of them")
     try:
-        load_run(folder)
+        read_summary(folder)
     except SettingError as error:
         raise SettingError(f"resume={run}: {error}") from error
     if not weights_in(folder)[1].exists():
