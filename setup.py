@@ -7,7 +7,6 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
-from setuptools.command.sdist import sdist
 
 sys.path.insert(0, str(Path(__file__).parent / "src"))
 
@@ -37,16 +36,7 @@ class AnyPython(bdist_wheel):
         return "py3", "none", super().get_tag()[2]
 
 
-class WithPrograms(sdist):
-    """A source distribution with the programs and their settings, which are not in the package."""
-
-    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
-        """Copy these files, too."""
-        settings = sorted(str(path) for path in Path("conf").rglob("*") if path.is_file())
-        super().make_release_tree(base_dir, [*files, "train.py", "evaluate.py", "generate.py", *settings])
-
-
 setup(
     ext_modules=[Extension("timemachine.kernels._fused", ["src/timemachine/kernels/fused.cpp"], optional=True)],
-    cmdclass={"build_ext": BuildFused, "bdist_wheel": AnyPython, "sdist": WithPrograms},
+    cmdclass={"build_ext": BuildFused, "bdist_wheel": AnyPython},
 )

@@ -6,6 +6,7 @@ Each source file has a page with its code, to which the links in the documents l
 import json
 import os
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -19,7 +20,9 @@ ROOT = Path(__file__).parents[1]
 REPOSITORY = os.environ.get("REPOSITORY", "")  # owner/name on GitHub, if known
 GITHUB = f"https://github.com/{REPOSITORY}"
 
-project = html_title = "timemachine"
+project = "timemachine"
+release = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+html_title = f"{project} {release}"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "README"
 source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb", ".py": "restructuredtext", ".yaml": "restructuredtext"}

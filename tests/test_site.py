@@ -1,6 +1,7 @@
 """The site that `make site` has built in outputs/site: its links, sizes and requests."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -84,6 +85,11 @@ def test_all_settings_and_classes_are_listed(pages: dict[Path, Links]) -> None:
         "run.recorder.Recorder",
     ]
     assert api >= {f"timemachine.{name}" for name in documented}
+
+
+def test_site_shows_the_version() -> None:
+    version = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert f"timemachine {version}" in re.findall("<title>(.*?)</title>", (SITE / "README.html").read_text("utf-8"))[0]
 
 
 def test_no_browser_asks_for_an_icon(pages: dict[Path, Links]) -> None:
