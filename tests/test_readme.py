@@ -16,6 +16,7 @@ import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
 from tests.support.programs import Program, assert_succeeded
 from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
 from timemachine.page import EXPERIMENTS
+from timemachine.study.probes import PACKAGES
 
 FILES = [file for folder in (".", "docs") for file in sorted((REPOSITORY / folder).glob("*.md"))]
 PAGES = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
@@ -26,6 +27,7 @@ COMMANDS = [
     for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()  # a backslash joins two lines
     if line.startswith("python ")
 ]
+SOURCE = REPOSITORY / "src/timemachine"
 OPTIONAL = {"hydra/sweeper": "hydra_optuna_sweeper", "submitit": "hydra_submitit_launcher"}  # Hydra's plugins
 
 
@@ -54,6 +56,13 @@ def test_lecture_has_the_numbers_of_the_page() -> None:
         for word, name in (("rate", "lr"), ("radius", "gradient_clip_val")):
             for value in re.findall(rf"{word} of (\d[\d.]*)", question + seen):
                 assert float(value) == network[name]
+
+
+def test_all_probes_are_listed() -> None:
+    modules = [Path(file) for folder in PACKAGES for file in (SOURCE / folder.partition(".")[2]).glob("*.py")]
+    probes = {file.stem for file in modules if "\ndef measure(" in file.read_text(encoding="utf-8")}
+    _, _, section = PAGES["docs/settings.md"].partition("## Probes")
+    assert {*re.findall(r"^\| `(\w+)` \|", section.partition("\n## ")[0], re.MULTILINE)} == probes
 
 
 def first_job(overrides: list[str]) -> list[str]:
