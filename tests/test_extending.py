@@ -49,7 +49,7 @@ def test_diffs_apply() -> None:
     """Each diff applies on its own. The tests below apply all of them."""
     assert list(DIFFS) == [
         "An activation", "A cell", "A setting", "A loss", "An optimiser, and a schedule",
-        "A model of your own", "A callback, or a logger", "A book", "An exercise", "A metric",
+        "A model of your own", "A callback, or a logger", "A book", "An exercise", "A probe", "A metric",
     ]  # fmt: skip
     for diff in DIFFS.values():
         done = apply(diff, REPOSITORY, "--check")
@@ -71,7 +71,10 @@ def test_diffs_pass_the_linters(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "again"),
     [
-        ("model.activation=softsign model.momentum=0.9", "callbacks=halve_rate callbacks.halve_rate.epochs=[1,2]"),
+        (
+            "model.activation=softsign model.momentum=0.9 probes=[spectral_radius]",
+            "callbacks=halve_rate callbacks.halve_rate.epochs=[1,2]",
+        ),
         ("model.cell=mingru model.lr=0.01", "model._target_=rmsprop.RMSpropLM"),
     ],
 )
@@ -87,6 +90,7 @@ def test_extensions_in_all_programs(setting: str, again: str, copy: Path) -> Non
     assert len(epochs) == 3
     assert "halve_rate" not in again or [row["lr"] for row in epochs] == [1, 0.5, 0.25]
     assert about["metrics"]["val/bits"] == bits[-1]
+    assert "probes" not in setting or about["probes"]["spectral_radius"]["W_hh"] > 0
     assert about["settings"]["model"]["momentum"] == (0.9 if "momentum" in setting else 0)
     sample = (copy / folder / "sample.txt").read_text()  # by the book's predict, through the model
     assert run(copy, "generate.py", f"run={folder}", *own) == sample
