@@ -11,7 +11,7 @@ from timemachine.study.figures import panels
 
 TUNING = 10  # seed of the runs that choose the rates, on The Time Machine
 NETWORK = ("model.cell", "model.hiddens", "model.sigma", "model.sigma_xh", "model.init_hh", "model.input")
-STARTS = ["PyTorch's, embedding", "PyTorch's", "Keras'", "Glorot's", "orthogonal W_hh"]
+STARTS = ["the book's", "PyTorch's, embedding", "PyTorch's", "Keras'", "Glorot's", "orthogonal W_hh"]
 
 SETTINGS = (*NETWORK, cells.RATE, cells.TEXT)
 SETUP = """
@@ -56,7 +56,7 @@ def figure(jobs: DataFrame) -> Figure:
     keys = [*dict.fromkeys(nats.columns.droplevel("cell"))]
     fig, ((axes,),) = panels()
     parameters = runs.groupby(["start", "size"])["parameters"].max()
-    places = [f"{key[0]}\n{cells.thousands(parameters[key])}" for key in keys]
+    places = ["\n".join([*key[0].split(), cells.thousands(parameters[key])]) for key in keys]
     points_by_place(axes, places, {"": [(nats[*key, "RNN"] - nats[*key, "GRU"]).tolist() for key in keys]})
     axes.axhline(0, color="grey", linewidth=1)
     axes.set(ylabel="nats per character: the GRU's lead", xlabel="initial weights and number of parameters")
@@ -66,16 +66,16 @@ def figure(jobs: DataFrame) -> Figure:
 def runs_of(jobs: DataFrame) -> DataFrame:
     """Return the runs on the novels at the rate that is best on The Time Machine, with `start`, `cell` and `size`."""
     runs = jobs[jobs["status"] == "completed"]
-    is_orthogonal = runs["model.init_hh"] == "orthogonal"
-    conditions = [
-        runs["model.input"] == "embedding",
-        is_orthogonal & (runs["model.sigma"] == 0.01),
-        is_orthogonal,
-        runs["model.sigma_xh"].notna(),
-    ]
-    starts = [STARTS[0], STARTS[4], STARTS[2], STARTS[3]]
+    is_orthogonal, is_book = runs["model.init_hh"] == "orthogonal", runs["model.sigma"] == 0.01
+    conditions = {
+        "PyTorch's, embedding": runs["model.input"] == "embedding",
+        "orthogonal W_hh": is_orthogonal & is_book,
+        "the book's": is_book,
+        "Keras'": is_orthogonal,
+        "Glorot's": runs["model.sigma_xh"].notna(),
+    }
     runs = runs.assign(
-        start=np.select(conditions, starts, STARTS[1]),
+        start=np.select([*conditions.values()], [*conditions], "PyTorch's"),
         cell=runs["model.cell"].replace(cells.NAMES),
         size=runs["parameters"].map(cells.sizes(runs["parameters"])),
         **{"test nats": np.log(runs["stream/test/perplexity"])},

@@ -39,11 +39,11 @@ SETTINGS = (*NETWORK, "model.lr", "data.corpus", "data.num_steps")
 SETUP = """
 A block of the text is one of 16 letters, fillers, a space, and the letter again, after a delay. Models of about 24,000
 parameters are trained with AdamW on batches of 16 windows of two blocks, until they repeat 90% of the letters of 300
-validation blocks, each read with the block before from a zero state: measured every 100 updates, at most 8,000. RNN,
+validation blocks, each read with the block before: measured every 100 updates, at most 8,000. RNN,
 GRU and LSTM start from N(0, 0.01²). Keras' defaults: Glorot and Bengio's scale for inputs and outputs, an orthogonal
 W_hh. ReLU and identity: W_hh = I, inputs from N(0, 1). Of at least three rates, each twice the one before, two further
-seeds chose: most runs that learn, then fewest updates, then the highest accuracy. More rates were tried where the best
-was the lowest or highest. Accuracy: of 300 test blocks. Chance: 1/16."""
+seeds chose: most runs that learn, then fewest updates, then accuracy. It is never the lowest or highest. Accuracy: of
+300 test blocks. Chance: 1/16."""
 CAPTION = (
     "Updates until 90% of the repeated letters are right, by delay. Points: three seeds that did not choose the rate; "
     "lines: medians. At the top: seeds, or medians, that do not get there in 8,000 updates."
