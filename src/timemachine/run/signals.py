@@ -7,7 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
+
+import psutil
 
 # Exit statuses, as of a shell.
 INTERRUPTED, TERMINATED, CLOSED_PIPE = 128 + signal.SIGINT, 128 + signal.SIGTERM, 128 + signal.SIGPIPE
@@ -35,6 +38,10 @@ def end_orderly(last_words: Callable[[], None]) -> None:
 def end_with_parent() -> None:
     """End this process when its parent has ended: otherwise it would wait for the first process for half an hour."""
     parent = os.getppid()
+    # Lightning and torchrun set LOCAL_RANK, and have this program in their command line. If they have ended already,
+    # the parent is another program.
+    if "LOCAL_RANK" in os.environ and not _runs_this_program(parent):
+        os._exit(1)
 
     # Polled, since Linux's PR_SET_PDEATHSIG has no counterpart on macOS.
     def watch() -> None:
@@ -43,3 +50,10 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def _runs_this_program(process: int) -> bool:
+    try:
+        return any(Path(word).name == Path(sys.argv[0]).name for word in psutil.Process(process).cmdline())
+    except psutil.Error:
+        return False
