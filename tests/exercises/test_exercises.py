@@ -30,7 +30,7 @@ SMALL = {  # fewer and shorter runs
     "cells": f"{CELLS} network.way=one_rate,faster,larger",
     "cells_reach": f"{CELLS} network.way=one_rate,faster",
     "cells_starts": "trainer.max_steps=20 network={hiddens:12,input:embedding},{cell:gru,hiddens:6,input:embedding} "
-                    "network.trial={seed:10,corpus:sample,rate:low},{seed:0,corpus:sample,rate:low}",
+                    "network.trial={seed:10,corpus:sample,rate:a},{seed:0,corpus:sample,rate:a}",
     "cells_tuning": "data.start=0,2000 network={cell:rnn,hiddens:12,updates:20},{cell:gru,hiddens:6,updates:20} "
                     "rates={factor:1,lr:0.01},{factor:10,lr:0.01},{sigma:1,lr:0.01}",
     "clipping": "model.lr=1,8 trainer.gradient_clip_val=null,1 data.start=0",
