@@ -14,7 +14,7 @@ def main(cfg: DictConfig) -> float:
     """Train a model, test it, write its results; return `optimized_metric`, which a search minimises."""
     if has_several_processes(cfg):  # a job of a sweep, on several devices: as a child program
         return run_in_child()
-    cfg = continued(cfg)  # resume=: the recorded command line, and what is typed now
+    cfg = continued(cfg)  # resume=: the recorded command line and the words typed now
     with open_run(cfg) as run:  # locks the folder
         if run.has_ended:  # a job of a sweep that is repeated
             return run.objective()

@@ -1,4 +1,4 @@
-"""The model in a Trainer: divergence, losses and data of a user's own, reproducibility.
+"""The model in a Trainer: divergence, user-defined losses and data, reproducibility.
 
 test_reference_loop.py compares the numbers of a training with a plain loop, test_cells.py the cells with PyTorch's.
 """

@@ -345,7 +345,7 @@ def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:
 
 
 def test_names_that_a_plus_adds_are_rejected() -> None:
-    """In programs that pass nothing on, also those of a known group."""
+    """In programs that pass nothing on, also names of a known group."""
     for name, typed in (("generate.py", "+num_pred=5"), ("evaluate.py", "+data.corpu=x")):
         done = call_program(name, "run=run", typed)
         assert done.returncode == 1 and done.stderr.startswith(f"error: {typed[1:]}: "), done.stderr

@@ -181,7 +181,7 @@ def test_a_panel_for_each_setting_of_a_search() -> None:
 
 
 def test_repeated_seed_counts_once(tmp_path: Path) -> None:
-    """The logger, which may record what was typed, makes no difference."""
+    """The logger, which may record the typed words, makes no difference."""
     for seed, val in ((3, 7.5), (3, 7.5), (4, 8.5)):
         settings = {"seed": seed, "logger": {"wandb": {"changes": f"seed={seed}"}}}
         leave_job(tmp_path / "s", settings, metrics={"val/perplexity": val})

@@ -1,4 +1,4 @@
-"""Read what a run leaves for `wandb sync`: records of W&B's own format, in a file with the log format of LevelDB.
+"""Read the files that a run leaves for `wandb sync`: W&B's records in files with the log format of LevelDB.
 
 The format is that of wandb 0.31.
 """
@@ -61,5 +61,5 @@ def offline_runs(folder: Path) -> list[OfflineRun]:
 
 
 def values(items: Any) -> dict[str, Any]:
-    """Return the values by their names; those of a nested name have it joined by dots."""
+    """Return the values by their names; values of a nested name have it joined by dots."""
     return {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in items}

@@ -1,4 +1,4 @@
-"""train.py with W&B: what a run leaves for `wandb sync` equals its files."""
+"""train.py with W&B: the records for `wandb sync` equal the run's files."""
 
 import json
 import re

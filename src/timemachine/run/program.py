@@ -37,7 +37,7 @@ RECORDED = re.compile(
     r"|(model|data|trainer|recipe|experiment|callbacks)=[\w,/\[\]-]*)",
     re.DOTALL,
 )
-NOT_RECORDED = re.compile(r"[+~]*(logger|hydra|resume)\b.*", re.DOTALL)  # what is typed now, or the default, holds
+NOT_RECORDED = re.compile(r"[+~]*(logger|hydra|resume)\b.*", re.DOTALL)  # typed words and defaults apply
 PLUGINS = {  # word of the command line -> module of Hydra's plugins, and the extra that installs it
     "hydra/sweeper=": ("hydra_optuna_sweeper", "search"),
     "hydra/launcher=submitit": ("hydra_submitit_launcher", "slurm"),
@@ -154,7 +154,7 @@ def check_added_names(cfg: DictConfig) -> None:
     """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect."""
     hydra_cfg = HydraConfig.get()
     if added := [override_name(word) for word in hydra_cfg.overrides.task if word.startswith("+")]:
-        # Such as exercise=recall, which has settings of its own; not ~model, to which +model._target_= adds again.
+        # Such as exercise=recall, which has its own settings; not ~model, to which +model._target_= adds again.
         others = [word for word in hydra_cfg.overrides.task if word[0] not in "+~"]
         known = {*map(str, compose(str(hydra_cfg.job.config_name), others)), *map(str, hydra_cfg.runtime.choices)}
         for setting in added:
@@ -256,7 +256,7 @@ class CheckFolder(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the folder of a run, and that of the run to resume."""
+        """Check the folder of a run, and the folder of the run to resume."""
         try:
             # In its own folder, W&B and matplotlib would read settings.
             require(not config.hydra.job.chdir, "hydra.job.chdir", True, "not supported", False)

@@ -134,7 +134,7 @@ def print_results(run: Run, lines: Sequence[str]) -> None:
         return
     epoch = f"epoch {metrics.get('epoch', 0)}"
     names = [name for name in SCORES if name in metrics]
-    if "val/perplexity" not in metrics:  # of a user's own model
+    if "val/perplexity" not in metrics:  # of a user-defined model
         names = [name for name in metrics if "/" in name and "best" not in name]
     rows = [(name, short(metrics[name]), epoch) for name in names]
     if f"best_{run.metric}" in metrics:

@@ -1,4 +1,4 @@
-"""What the Trainer measures, from there into `Run`: the tables, the final numbers and the status."""
+"""Record the Trainer's measurements in `Run`: the tables, the final numbers and the status."""
 
 import math
 from collections.abc import Mapping
@@ -109,7 +109,7 @@ class Recorder(Callback):
         self._write_epoch(trainer)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Write what was measured; if the run diverged, also the step that was not taken."""
+        """Write the measurements; if the run diverged, also the step that was not taken."""
         if not self.run.has_begun:
             return
         if isinstance(exception, Diverged):
@@ -220,7 +220,7 @@ class Recorder(Callback):
         norms = {
             name: math.fsum(steps_N5[:, 3 + place].tolist()) / count for place, name in enumerate(STEP_COLUMNS[3:])
         }
-        is_known = not math.isnan(norms["grad_norm"])  # not of a user's own model
+        is_known = not math.isnan(norms["grad_norm"])  # not of a user-defined model
         clipped = int((steps_N5[:, 3] > steps_N5[:, 4]).sum()) if is_known else math.nan
         # In characters, so that models of characters and of BPE tokens compare.
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -262,7 +262,7 @@ class Recorder(Callback):
 
 
 class ValidateLastStep(Callback):
-    """Validate the model after its last step, whatever the interval of validations: final numbers are of this step."""
+    """Validate the model after its last step at any interval of validations: the final numbers belong to this step."""
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Let Lightning validate this epoch if it is the last one."""

@@ -173,7 +173,7 @@ class Run:
         return self
 
     def require_same(self, *groups: str) -> None:
-        """Raise OtherRun for a setting of these groups whose value is not that of the earlier session."""
+        """Raise OtherRun for a setting of these groups whose value differs from the earlier session's."""
         both = self.before.get("settings", {}), self.settings
         recorded, now = (flat({name: finite(settings.get(name)) for name in groups}) for settings in both)
         left = {f"data.{name}" for name in self.before.get("corpus", {}).get("arguments", ())} - now.keys()
@@ -188,8 +188,8 @@ class Run:
 
         Not earlier: a command that is rejected must not change the folder of another run. The summary of a resumed run
         keeps its first start and lists the epochs after which it was resumed. Arguments that a callback has changed,
-        such as Lightning's LearningRateFinder, are recorded as the model and the data have them; so are those of the
-        data that the settings leave to the class, whose names are recorded in `corpus`, too.
+        such as Lightning's LearningRateFinder, are recorded as the model and the data have them; so are
+        arguments of the data that the settings leave to the class, whose names are recorded in `corpus`, too.
         """
         if epoch := self.completed_epochs:
             session = {"epoch": epoch, "started": self.summary["started"]}
@@ -220,7 +220,7 @@ class Run:
         self.curves.append(row)
         if self.writes and row.keys() <= self._columns:
             append_rows(self.folder / "metrics.csv", [row])
-        elif self.writes:  # such as test metrics, or those of a validation every few epochs
+        elif self.writes:  # such as test metrics, or metrics of a validation every few epochs
             write_rows(self.folder / "metrics.csv", self.curves)
         self._columns |= row.keys()
 

@@ -28,7 +28,7 @@ def normalise(text: bytes, tokens: Tokens = Tokens.letters) -> str:
     return re.sub(b"  +", b" ", text.translate(_LETTERS_ELSE_SPACE)).decode("ascii")
 
 
-# A book lies between these two lines, of which the first may be wrapped; the licence follows the second one.
+# A book lies between these two lines. The first may be wrapped; the licence follows the second one.
 _BOOK = re.compile(rb"^\*\*\* ?START OF[^*]{1,300}\*\*\*(.*?)^\*\*\* ?END OF", re.MULTILINE | re.DOTALL)
 _LAST_LINE = re.compile(rb"^End of (?:the )?Project Gutenberg.*", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 
