@@ -4,7 +4,8 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from timemachine.run.program import check_settings, continued, exit_on_setting_errors, has_several_processes, open_run
+from timemachine.run.checks import check_settings
+from timemachine.run.program import continued, exit_on_setting_errors, has_several_processes, open_run
 from timemachine.study.sweep import run_in_child
 
 
@@ -48,9 +49,8 @@ def main(cfg: DictConfig) -> float:
             trainer.test(model, data, verbose=False)
         recorder.finish(trainer)  # the final numbers and the probes
         hooks = [part.log_results for part in (*callbacks, *loggers) if hasattr(part, "log_results")]
-        lines = [
-            hook(run, trainer) for hook in hooks if run.writes and run.metrics
-        ]  # model, figure, page, W&B's summary
+        # The model, the figure, the page, W&B's summary.
+        lines = [hook(run, trainer) for hook in hooks if run.writes and run.metrics]
         print_results(run, lines)
     return run.objective()  # raises the message of a single run that diverged
 

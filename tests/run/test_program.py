@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.jobs import leave_job
 from timemachine.errors import SettingError
-from timemachine.run.arguments import check_arguments
+from timemachine.run.checks import check_arguments
 from timemachine.run.program import RECORDED, RESOLVERS, find_run, newest_run
 
 LAST = "checkpoints/last.ckpt"

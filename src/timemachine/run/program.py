@@ -1,7 +1,6 @@
-"""Shared by the programs: errors of settings, the functions of conf/, the folder of a run and how it is resumed."""
+"""Shared by the programs: errors in one line, the folder of a run and how it is resumed, the functions of conf/."""
 
 import functools
-import math
 import os
 import re
 import shlex
@@ -21,14 +20,13 @@ from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
 
-from timemachine.config import DATA, REGULARIZED, TRAINER, check, format_value, require
+from timemachine.config import require
 from timemachine.errors import SettingError, UserError, unwrapped
-from timemachine.run.arguments import check_types
 from timemachine.run.console import error_line
 from timemachine.run.files import weights_in
-from timemachine.run.run import METRIC, Run, load_run
+from timemachine.run.run import Run, load_run
 from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_quietly, end_with_parent
-from timemachine.run.summary import TRUSTED_CLASSES, is_first_process, new_summary, read_summary, was_interrupted
+from timemachine.run.summary import is_first_process, new_summary, read_summary, was_interrupted
 
 # Words of a recorded command line that a resumed run takes. The folder may be somebody else's: a group is a plain name,
 # which is not a path, and a value names no class and reads no variable: Hydra reads `$\{…\}` as `${…}`.
@@ -41,11 +39,6 @@ NOT_RECORDED = re.compile(r"[+~]*(logger|hydra|resume)\b.*", re.DOTALL)  # typed
 PLUGINS = {  # word of the command line -> module of Hydra's plugins, and the extra that installs it
     "hydra/sweeper=": ("hydra_optuna_sweeper", "search"),
     "hydra/launcher=submitit": ("hydra_submitit_launcher", "slurm"),
-}
-# Arguments that train.py passes itself: a value in conf/ or on the command line would be ignored.
-PASSED = {
-    "model": {"vocab_size": "data"},
-    "trainer": {"logger": "logger", "callbacks": "callbacks", "default_root_dir": "hydra.run.dir"},
 }
 
 
@@ -161,45 +154,6 @@ def check_added_names(cfg: DictConfig) -> None:
             # Of these programs only train.py passes further arguments on, to the classes of its groups.
             is_known = setting.partition(".")[0] in known and hydra_cfg.job.name == "train"
             require(is_known, setting, OmegaConf.select(cfg, setting), "no such setting; --cfg job prints all settings")
-
-
-def check_classes(settings: dict[str, Any]) -> None:
-    """Raise SettingError for an entry without a class, and for an argument that only model=regularized has.
-
-    Imports nothing, so that a sweep can be rejected before its first job.
-    """
-    for group in ("callbacks", "logger"):
-        for name, entry in (settings.get(group) or {}).items():
-            has_class = not entry or (isinstance(entry, dict) and isinstance(entry.get("_target_"), str))
-            rule = f"has no _target_; type it, or choose its file with {group}={name}"
-            require(has_class, f"{group}.{name}", "{…}" if isinstance(entry, dict) else entry, rule)
-    model = settings.get("model") or {}
-    others = REGULARIZED.keys() & model.keys() if model.get("_target_") in TRUSTED_CLASSES[:2] else set()
-    if name := min(others, default=None):
-        require(False, f"model.{name}", model[name], f"only model=regularized has {', '.join(sorted(others))}")
-
-
-def check_settings(settings: dict[str, Any]) -> None:
-    """Check the settings of a run. Raises SettingError."""
-    check_classes(settings)
-    for group, names in PASSED.items():
-        for name in names.keys() & settings[group].keys():
-            rule = f"train.py passes this argument itself; use {names[name]}"
-            raise SettingError(f"{group}.{name}={format_value(settings[group][name])}: {rule}")
-    check(settings, {"seed": DATA["seed"]})
-    require(settings["init_from"] != "", "init_from", "''", "must be the folder of a run, or null")
-    metric = str(settings["optimized_metric"])
-    require(metric not in ("epoch", "step", ""), "optimized_metric", metric, "is no metric", METRIC)
-    for name, entry in (settings.get("callbacks") or {}).items():
-        for argument, value in (entry or {}).items():
-            is_finite = not isinstance(value, float) or math.isfinite(value)
-            require(is_finite, f"callbacks.{name}.{argument}", value, "must be finite")
-    numbers = {name: value for name, value in settings["trainer"].items() if isinstance(value, int | float)}
-    check(numbers, TRAINER, "trainer.")  # values of other types: `check_types`
-    tags = settings.get("tags", [])
-    are_words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
-    require(are_words, "tags", tags, "must be a list of words", "[baseline,wide]")
-    check_types(settings)  # last, since it imports the classes, and with them torch and Lightning
 
 
 def places_of_settings(hydra_cfg: Any) -> list[str]:

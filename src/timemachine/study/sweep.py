@@ -22,9 +22,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import REPOSITORY, short
 from timemachine.errors import OtherRun, SettingError, UserError, one_line
+from timemachine.run.checks import check_classes
 from timemachine.run.console import error_line, print_text
 from timemachine.run.files import relative_path
-from timemachine.run.program import check_classes, is_job, override_name, places_of_settings
+from timemachine.run.program import is_job, override_name, places_of_settings
 from timemachine.run.signals import end_orderly
 from timemachine.study.jobs import load_job, load_jobs
 from timemachine.weights_and_biases import upload_line
