@@ -4,6 +4,8 @@ import os
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from tests.support.processes import Running, running
 from tests.support.programs import DDP, TINY, Done, Program, assert_succeeded, call_program
 from tests.support.runs import epochs, summary, tables_and_weights
+from timemachine.config import REPOSITORY
 from timemachine.run.run import is_running
 from timemachine.study.jobs import load_job
 
@@ -69,6 +72,21 @@ def test_a_run(tmp_path: Path) -> None:
     assert "'resume=the run'" in interrupt(signal.SIGINT, tmp_path, *ALONE)
     interrupt(signal.SIGTERM, tmp_path, "resume=the run", "logger=csv")
     assert_same_end(call_program, tmp_path, *ALONE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("typed", "again"), [(ALONE, ["resume=the run", "logger=csv"]), (SWEEP, SWEEP)])
+def test_reader_of_stdout_ends(typed: list[str], again: list[str], tmp_path: Path) -> None:
+    """As with `| head -1`."""
+    command = [sys.executable, str(REPOSITORY / "train.py"), *typed]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=tmp_path, stdout=pipe, stderr=pipe, text=True) as process:
+        assert process.stdout and process.stderr and process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141
+    assert_succeeded(call_program("train.py", *again))
+    assert {summary(path.parent)["status"] for path in tmp_path.rglob("summary.json")} == {"completed"}
 
 
 @pytest.mark.slow

@@ -295,6 +295,17 @@ def test_a_rejected_resume_changes_nothing(typed: str, says: str, short_run: Run
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+def test_words_to_type_again(tmp_path: Path) -> None:
+    """The named words suffice, such as `callbacks=early_stopping` with a setting of its file."""
+    typed = ("callbacks=early_stopping", "callbacks.early_stopping.patience=5", "hydra.run.dir=run")
+    assert_succeeded(call_program("train.py", *SHORT, "trainer.max_epochs=1", *typed))
+    again = ("resume=run", "logger=csv", "trainer.max_epochs=2")
+    refused = call_program("train.py", *again)
+    named = re.search("started with (.*?);", refused.stderr)
+    assert refused.returncode == 1 and named, refused.stderr
+    assert_succeeded(call_program("train.py", *again, *named[1].split()))
+
+
 def test_nothing_to_resume(short_run: Run, tmp_path: Path) -> None:
     """Without last.ckpt nothing says which experiment it was, and the text to read would be the folder's choice."""
     folder = shutil.copytree(short_run.folder, tmp_path / "run")

@@ -15,6 +15,7 @@ from pathlib import Path
 from timemachine.errors import SettingError, UserError
 from timemachine.run.console import error_line, print_text
 from timemachine.run.files import relative_path, write_whole
+from timemachine.run.signals import exit_if_pipe_closed
 
 
 def main(words: list[str]) -> None:
@@ -34,7 +35,8 @@ def main(words: list[str]) -> None:
         for path in paths:
             if not path.exists():
                 raise SettingError(f"{path}: not found; use the folder that train.py printed")
-        function(paths, **settings)
+        with exit_if_pipe_closed():
+            function(paths, **settings)
     except UserError as error:
         sys.exit(error_line(error))
 

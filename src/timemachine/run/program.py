@@ -25,7 +25,7 @@ from timemachine.errors import SettingError, UserError, unwrapped
 from timemachine.run.console import error_line
 from timemachine.run.files import weights_in
 from timemachine.run.run import Run, load_run
-from timemachine.run.signals import CLOSED_PIPE, INTERRUPTED, TERMINATED, end_quietly, end_with_parent
+from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent, exit_if_pipe_closed
 from timemachine.run.summary import is_first_process, new_summary, read_summary, was_interrupted
 
 # Words of a recorded command line that a resumed run takes. The folder may be somebody else's: a group is a plain name,
@@ -35,6 +35,7 @@ RECORDED = re.compile(
     r"|(model|data|trainer|recipe|experiment|callbacks)=[\w,/\[\]-]*)",
     re.DOTALL,
 )
+GROUPS = ("callbacks", "experiment", "recipe")  # their files may add callbacks
 NOT_RECORDED = re.compile(r"[+~]*(logger|hydra|resume)\b.*", re.DOTALL)  # typed words and defaults apply
 PLUGINS = {  # word of the command line -> module of Hydra's plugins, and the extra that installs it
     "hydra/sweeper=": ("hydra_optuna_sweeper", "search"),
@@ -57,10 +58,8 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
     def call(cfg: DictConfig) -> Any:
         try:
             check_added_names(cfg)
-            return main(cfg)
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
-            sys.exit(CLOSED_PIPE)
+            with exit_if_pipe_closed():
+                return main(cfg)
         except (KeyboardInterrupt, SystemExit) as error:
             if was_interrupted(error):
                 sys.exit(TERMINATED if error.args == (TERMINATED,) else INTERRUPTED)
@@ -94,6 +93,9 @@ def continued(cfg: DictConfig) -> DictConfig:
         return cfg
     recorded, typed = recorded_words(), HydraConfig.get().overrides.task
     if others := [word for word in recorded if not RECORDED.fullmatch(word)]:
+        # With the groups that define the settings of these words: Hydra composes the typed words alone, too.
+        groups = [word for word in recorded if override_name(word) in GROUPS and RECORDED.fullmatch(word)]
+        others = [*groups, *others]
         rule = f"the run was started with {shlex.join(others)}; type this as well, if it is yours"
         raise SettingError(f"resume={cfg.resume}: {rule}")
     return compose(str(HydraConfig.get().job.config_name), [*recorded, *typed])

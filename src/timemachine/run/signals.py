@@ -1,4 +1,4 @@
-"""How programs end: after Ctrl-C, after SIGTERM, and when the process that started them has ended."""
+"""How programs end: after Ctrl-C or SIGTERM, and when the reader of stdout or the parent process has ended."""
 
 import atexit
 import os
@@ -6,7 +6,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -33,6 +34,16 @@ def end_orderly(last_words: Callable[[], None]) -> None:
     atexit.register(last_words)
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+
+
+@contextmanager
+def exit_if_pipe_closed() -> Iterator[None]:
+    """Exit with status 141 when the reader of stdout has ended, such as `head`."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at its end
+        sys.exit(CLOSED_PIPE)
 
 
 def end_with_parent() -> None:

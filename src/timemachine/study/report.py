@@ -35,9 +35,6 @@ def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = Non
     rows = rows_of(jobs)
     summary, module, frame = table_of(rows), module_of(exercise), DataFrame(rows)
     write_whole(folder / "summary.csv", summary.map(_no_formula).to_csv(index=False).encode())
-    if is_plain := exercise in ("none", "runs"):
-        print_jobs(rows, jobs)
-        print(f"table         {relative_path(folder / 'summary.csv')}")
     ended, answer = frame[[run.has_ended for run in jobs.values()]], _reference_answer(exercise, frame)
     ended = ended.drop_duplicates([name for name in ended if is_setting(name)], keep="last")  # repeated runs
     title = "Runs side by side" if exercise == "runs" else title_of(module)
@@ -47,10 +44,14 @@ def write_report(folder: Path, exercise: str, jobs: Jobs, form: str | None = Non
         figure = module.figure(ended) if exercise != "runs" else module.figure_of_epochs(ended)
         for name in names:
             write_whole(folder / name, image_of(figure, name.rpartition(".")[2], width))
-        if not is_plain:
-            table = as_text(module.table(ended), module)
-            print_table(title, list(table), table.to_numpy().tolist())
     write_whole(folder / "report.md", text.encode())
+    # Printed after all files are written: the reader of stdout may have ended.
+    if exercise in ("none", "runs"):
+        print_jobs(rows, jobs)
+        print(f"table         {relative_path(folder / 'summary.csv')}")
+    elif names:
+        table = as_text(module.table(ended), module)
+        print_table(title, list(table), table.to_numpy().tolist())
     print(f"report        {', with '.join(filter(None, [relative_path(folder / 'report.md'), ' and '.join(names)]))}")
     if answer:
         print_text(answer)

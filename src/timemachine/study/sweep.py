@@ -26,7 +26,7 @@ from timemachine.run.checks import check_classes
 from timemachine.run.console import error_line, print_text
 from timemachine.run.files import relative_path
 from timemachine.run.program import is_job, override_name, places_of_settings
-from timemachine.run.signals import end_orderly
+from timemachine.run.signals import end_orderly, exit_if_pipe_closed
 from timemachine.study.jobs import load_job, load_jobs
 from timemachine.weights_and_biases import upload_line
 
@@ -45,6 +45,7 @@ class Sweep(Callback):
         self.num_jobs = 0  # 0 if unknown
         self.varied: set[str] = set()
 
+    @exit_if_pipe_closed()
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Count the jobs, and print how to resume the sweep."""
         sweeper = config.hydra.sweeper
@@ -77,6 +78,7 @@ class Sweep(Callback):
         print(f"sweep  {count}{self.again}", flush=True)
         end_orderly(self._print_how_to_resume)
 
+    @exit_if_pipe_closed()
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Print the status of a job, in the process that ran it, and finish its run in W&B."""
         if not is_job():
@@ -111,6 +113,7 @@ class Sweep(Callback):
     def _print_how_to_resume(self) -> None:
         print(f"sweep  interrupted; {self.again}", flush=True)
 
+    @exit_if_pipe_closed()
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Write the table and the report from the jobs' folders; exit with status 1 if a job failed."""
         if not self.again:  # Hydra 1.4 also calls this after a rejection by `on_multirun_start`
@@ -125,6 +128,8 @@ class Sweep(Callback):
             raise
         except UserError as error:  # jobs that the report cannot compare, or a full disk
             sys.exit(error_line(error))
+        except BrokenPipeError:  # the files are written
+            raise
         except Exception:  # a mistake in a report
             traceback.print_exc()
             sys.exit(1)
