@@ -62,7 +62,7 @@ def sweeps() -> Iterator[Any]:
     """Yield each exercise and its settings; most are slow, and those of the next edition repeat code of the book's."""
     for exercise in EXERCISES:
         marks = () if exercise == QUICK else pytest.mark.slow
-        yield pytest.param(exercise, [*SAMPLE.split(), *SMALL[exercise].split()], id=exercise, marks=marks)
+        yield pytest.param(exercise, [*SAMPLE.split(), *SMALL.get(exercise, "").split()], id=exercise, marks=marks)
     for exercise in OF_TOKENS:
         marks = pytest.mark.slow if exercise == "clipping" else pytest.mark.torture
         typed = TINY + SHORT.get(exercise, ["trainer.max_epochs=5"])
