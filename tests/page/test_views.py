@@ -157,6 +157,12 @@ def test_wall_mode_fits_the_screen(open_page: Open) -> None:
         assert max(bottoms) <= 1080 and min(bottoms) > 0, place
         assert all(float(size.removesuffix("px")) >= 26 for size in page.evaluate(sizes)[:2])
         page.keyboard.press("w")
+    page.set_viewport_size({"width": 1024, "height": 768})  # of a projector: the line of the training is wrapped
+    page.keyboard.press("w")
+    longest = "update 100,000, epoch 1,000.0, 1,000.0 s, 10,000,000 characters/s"
+    page.evaluate("text => { find('trained').textContent = text; }", longest)
+    assert page.evaluate("() => find('trained').getBoundingClientRect().right") <= 1024
+    page.keyboard.press("w")
     page.set_viewport_size(screen)
 
 
