@@ -10,7 +10,7 @@
 # make bench           compare speeds, as ratios
 # make page-kernel     compile the kernel of page.html, which is a part of the repository
 # make lint            run ruff and mypy
-# make torture         compare random settings with a plain loop; kill and resume runs and sweeps: 80 minutes on two cores
+# make torture         compare random settings with a plain loop; kill and resume runs and sweeps; over an hour
 # make soak            run hundreds of commands and a long run, and check that memory and files do not grow
 # make coverage        list the branches of src that no test takes
 # make lock            write the versions in .venv, and the hashes of their files, to uv.lock and requirements.lock; needs uv
