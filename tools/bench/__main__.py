@@ -254,16 +254,18 @@ def program(threads: int) -> Iterator[Row]:
             times[ours].append(timed(TRAIN, "data.corpus=sample", "logger=csv", **one_or_two)[0])
             times[book].append(timed("-m", "tools.bench.book_program", str(corpus.paths[0]), **one_or_two)[0])
             times[page].append(rivals.page_ms(TimeMachine(corpus=corpus), threads))
-            times[alone].append(rivals.page_ms(TimeMachine(corpus=corpus), 1))
+            if threads > 1:
+                times[alone].append(rivals.page_ms(TimeMachine(corpus=corpus), 1))
     except subprocess.CalledProcessError as error:
         yield Row(skipped(ours, error))
     except (ImportError, OSError) as error:  # no Chromium
         yield Row(f"{ours}: skipped, {one_line(error, 60)}")
     else:
         yield Row(f"{ours} against {book}", min(times[ours]), min(times[book]))
-        yield Row(f"{page} against {alone}", min(times[page]), min(times[alone]))
         yield Row(f"{page} against {book} program", min(times[page]), min(times[book]))
         yield Row(f"{page} against train.py", min(times[page]), min(times[ours]))
+        if times[alone]:
+            yield Row(f"{page} against {alone}", min(times[page]), min(times[alone]))
 
 
 def next_edition(threads: int) -> Iterator[Row]:
