@@ -58,13 +58,11 @@ def sample() -> Corpus:
 
 @pytest.fixture
 def excerpt(sample: Corpus) -> Corpus:
-    """Return the first 900 characters of the sample text."""
     return replace(sample, characters=sample.characters[:900])
 
 
 @pytest.fixture
 def novels() -> Path:
-    """Return the folder with all novels of the catalogue."""
     if not all((NOVELS / f"{name}.txt").is_file() for name in CATALOGUE):
         pytest.skip("the real novels are absent")
     return NOVELS

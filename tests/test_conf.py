@@ -30,7 +30,6 @@ def _conf() -> Iterator[None]:
 
 
 def choices(group: str) -> list[str]:
-    """Return the names of a group's files."""
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
@@ -47,13 +46,11 @@ def composed(*typed: str) -> tuple[DictConfig, Any]:
 
 
 def arguments(target: Any) -> dict[str, Any]:
-    """Return the arguments of a class with their defaults."""
     signature = inspect.signature(target.__init__).parameters.values()
     return {each.name: each.default for each in signature if each.default is not inspect.Parameter.empty}
 
 
 def written(file: str) -> dict[str, Any]:
-    """Return the values in a file of conf/."""
     values = yaml.safe_load((CONF / f"{file}.yaml").read_text(encoding="utf-8"))
     return {name: value for name, value in values.items() if name not in ("_target_", "defaults")}
 

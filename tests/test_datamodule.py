@@ -19,7 +19,6 @@ from timemachine.vocab import Vocab
 
 
 def letters(length: int) -> Corpus:
-    """Return a text of `length` characters."""
     return Corpus("text", "A Text", "text.txt", (), ("abcdefghij" * length)[:length])
 
 

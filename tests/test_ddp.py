@@ -39,7 +39,6 @@ def assert_same_run(folder: Path, alone: Path) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the run with one process."""
     folder = tmp_path_factory.mktemp("alone") / "run"
     assert_succeeded(call_program("train.py", *TRAINING, f"hydra.run.dir={folder}"))
     return folder

@@ -21,7 +21,6 @@ SMALL += ["model.hiddens=6", "model.sigma=0.3", "trainer.max_epochs=2", "logger=
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the repository with all of the additions."""
     folder = tmp_path_factory.mktemp("copy")
     for name in ("conf", "src"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
@@ -33,7 +32,6 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def apply(diff: str, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Apply a diff with `git apply`."""
     command = ["git", "apply", "--verbose", *options, "-"]
     return subprocess.run(command, input=diff, cwd=folder, capture_output=True, text=True, check=False)
 

@@ -26,7 +26,6 @@ MODULES = {name.removesuffix(".__init__"): path for name, path in zip(NAMES, FIL
 
 
 def relative(path: Path) -> str:
-    """Return the path relative to the package."""
     return path.relative_to(SOURCE).as_posix()
 
 

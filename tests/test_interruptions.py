@@ -36,7 +36,6 @@ if KILLS > 2:
 
 
 def results(folder: Path) -> dict[str, Any]:
-    """Return the results of each run below a folder."""
     return {table.parent.name: tables_and_weights(table.parent) for table in folder.rglob("metrics.csv")}
 
 

@@ -42,7 +42,6 @@ class Installed:
     python: Path
 
     def run(self, *arguments: str, cwd: Path) -> Done:
-        """Run Python in a folder."""
         return subprocess.run([self.python, *arguments], cwd=cwd, capture_output=True, text=True, timeout=DEADLINE)
 
 

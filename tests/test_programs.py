@@ -316,7 +316,6 @@ def test_nothing_to_resume(short_run: Run, tmp_path: Path) -> None:
 
 
 def test_tuned_values_are_recorded(tmp_path: Path) -> None:
-    """Lightning's LearningRateFinder replaces the rate."""
     finder = {"_target_": "lightning.pytorch.callbacks.LearningRateFinder", "min_lr": 0.001, "max_lr": 0.01}
     typed = [f"+callbacks.finder.{name}={value}" for name, value in (finder | {"num_training_steps": 20}).items()]
     assert_succeeded(call_program("train.py", *SHORT, "model.hiddens=4", *typed, "hydra.run.dir=run"))

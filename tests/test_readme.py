@@ -66,7 +66,6 @@ def test_all_probes_are_listed() -> None:
 
 
 def first_job(overrides: list[str]) -> list[str]:
-    """Return the overrides of a sweep's first job."""
     parsed = OverridesParser.create().parse_overrides(overrides)
     return [
         f"{each.get_key_element()}={next(each.sweep_string_iterator())}" if each.is_discrete_sweep() else typed

@@ -49,7 +49,6 @@ Loop = tuple[list[dict[str, float]], list[dict[str, float]]]
 
 
 def group_of(chosen: dict[str, Any], group: str) -> dict[str, Any]:
-    """Return the settings of a group by their names in it."""
     return {name.partition(".")[2]: value for name, value in chosen.items() if name.startswith(f"{group}.")}
 
 

@@ -40,7 +40,6 @@ class Links(HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages() -> dict[Path, Links]:
-    """Return all pages of the site."""
     return {path: Links(path) for path in SITE.rglob("*.html") if "_static" not in path.parts}
 
 

@@ -50,12 +50,10 @@ def background() -> Iterator[ThreadPoolExecutor]:
 
 
 def slurm(*command: str) -> str:
-    """Return the output of a Slurm command."""
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=DEADLINE).stdout
 
 
 def array(sweep: Path) -> str:
-    """Return the number of the sweep's job array."""
     (number,) = [path.name for path in (sweep / ".submitit").iterdir() if path.name.isdigit()]
     return number
 

@@ -32,7 +32,6 @@ def launched(playwright: "Playwright") -> "Browser":
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Return a browser with no user, accounts or extensions."""
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed; type apt-get install chromium")

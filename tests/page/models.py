@@ -49,7 +49,6 @@ TRAINER |= {"gradient_clip_val": 1}
 
 
 def vocab_of(name: str) -> Vocab:
-    """Return the vocabulary of one of the models."""
     vocab: Vocab = MODELS[name].get("vocab", LETTERS)
     return vocab
 
@@ -72,7 +71,6 @@ def exact_model(**network: Any) -> RNNLMScratch:
 
 
 def summary_of(model: RNNLMScratch, title: str = "The Time Machine") -> dict[str, Any]:
-    """Return the summary.json of a run with this model."""
     network = {name: value for name, value in model.hparams.items() if name != "vocab_size"}
     return {
         "status": "completed",
@@ -113,7 +111,6 @@ def states_of(model: RNNLMScratch, X_T: Tensor) -> list[Tensor]:
 
 @torch.no_grad()
 def read(model: RNNLMScratch, vocab: Vocab, text: str | Tensor) -> Read:
-    """Read a text."""
     X_T = as_read(vocab, text)
     states_TS = torch.cat(states_of(model, X_T))
     after_TV = model.output_layer(outputs_of(model, states_TS)[:, None])[0].softmax(1)

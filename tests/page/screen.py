@@ -74,7 +74,6 @@ class Shown:
         return float(states.abs().max()) if is_relu else 1.0
 
     def says(self, element: str) -> str:
-        """Return the text of an element of the view."""
         return self.page.locator(f".view.network-{self.place} {element}").text_content() or ""
 
     def of_letters(self, name: str) -> list[str]:

@@ -164,7 +164,6 @@ def grey(page: "Page") -> str:
 
 
 def selected(page: "Page") -> int:
-    """Return the index of the selected character."""
     settle(page)
     (place,) = page.evaluate("[...views[0].strip.children].flatMap((span, t) => span.matches('.at') ? [t] : [])")
     return int(place)

@@ -80,7 +80,6 @@ def test_command_says_what_a_page_lacks(sample: Corpus, tmp_path: Path, capsys: 
 
 
 def assert_sent(sent: dict[str, str], weights: dict[str, Tensor], dtype: str) -> None:
-    """Check that the page has exactly these weights."""
     for name, weight in weights.items():
         found = np.frombuffer(base64.b64decode(sent[name.removeprefix("rnn.")]), dtype)
         assert np.array_equal(found, weight.numpy().ravel())

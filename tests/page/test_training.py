@@ -34,7 +34,6 @@ def wait_until_paused(page: "Page") -> None:
 
 
 def train(page: "Page", updates: int) -> None:
-    """Train up to this number of updates."""
     page.evaluate("train", updates)
     wait_until_paused(page)
 

@@ -88,13 +88,11 @@ class Workers:
         return self.weights()
 
     def last(self, kind: str) -> list[Message]:
-        """Return the last message of a type about each network."""
         latest: list[Message] = self.page.evaluate("""kind => Object.values(Object.fromEntries(
             received.filter(({ type }) => type === kind).map((it) => [it.place, it])))""", kind)  # fmt: skip
         return latest
 
     def weights(self) -> list[Message]:
-        """Return the last weights of each network."""
         return [message["weights"] for message in self.last("progress")]
 
     def evaluate(self, names: str, body: str) -> Any:

@@ -112,7 +112,6 @@ class Kept(Callback):
 
 
 def test_adamw_against_torch(sample: Corpus, tmp_path: Path) -> None:
-    """A plain loop over torch's own AdamW takes the same steps."""
     kept = Kept()
     model, data = pair(optimizer="adamw", schedule="cosine", warm_up=0.3)
     start = {name: weight.clone() for name, weight in model.state_dict().items()}

@@ -40,6 +40,5 @@ def leave_job(
 
 
 def change_summary(folder: Path, **entries: Any) -> None:
-    """Replace entries of a job's summary.json."""
     path = folder / "summary.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))

@@ -61,7 +61,6 @@ class Running:
         return found
 
     def wait_for_its_processes(self) -> None:
-        """Wait until all processes have ended by themselves."""
         wait_until(lambda: not self.processes())
 
 

@@ -36,7 +36,6 @@ def epochs(folder: Path) -> int:
 
 
 def table(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table as texts."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
 
@@ -48,7 +47,6 @@ def rows(path: Path) -> list[dict[str, float]]:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """Return summary.json."""
     found: dict[str, Any] = json.loads((folder / "summary.json").read_text())
     return found
 
@@ -103,7 +101,6 @@ class Interruption(Exception):
 
 
 class InterruptAt(Callback):
-    """Interrupt a run at the start of a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step

@@ -39,7 +39,6 @@ def offer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Offer]:
 
 
 def cached() -> dict[str, bytes]:
-    """Return the files in the user's cache by name."""
     return {path.name: path.read_bytes() for path in download.cache_folder().glob("*")}
 
 

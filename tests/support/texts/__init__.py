@@ -9,5 +9,4 @@ def path_of(language: str) -> Path:
 
 
 def read(language: str) -> str:
-    """Return the content of a text."""
     return path_of(language).read_text(encoding="utf-8")
