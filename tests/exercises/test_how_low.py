@@ -41,7 +41,6 @@ def test_last_step_is_the_recipe() -> None:
         *_, last = steps.sweep_string_iterator()
         step, recipe = compose("train", ["exercise=how_low", f"network={last}"]), compose("train", ["recipe=novel"])
         for group in ("model", "data"):
-            assert OmegaConf.to_container(step[group], resolve=True) == OmegaConf.to_container(
-                recipe[group], resolve=True
-            )
+            ours, theirs = (OmegaConf.to_container(settings[group], resolve=True) for settings in (step, recipe))
+            assert ours == theirs
         assert step.trainer.max_epochs == recipe.trainer.max_epochs

@@ -4,20 +4,28 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.prune import l1_unstructured
 
-from tests.support.cells import without_slope
 from timemachine import kernels
+from timemachine.config import MODEL
 from timemachine.decoding import TorchDecoder, continue_text, make_decoder
 from timemachine.errors import SettingError
 from timemachine.kernels.activations import BY_HAND
 from timemachine.kernels.language_model import FusedRNNLM
 from timemachine.language_model import RNNLMScratch, cross_entropy, sum_over
-from timemachine.rnn import RNNScratch
+from timemachine.rnn import ACTIVATIONS, RNNScratch
 from timemachine.vocab import Vocab
 
 VOCAB = Vocab("abc ")
+
+
+@pytest.fixture(autouse=True)
+def _gelu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Add an activation, as a user may, for which the kernels have no derivative."""
+    monkeypatch.setitem(ACTIVATIONS, "gelu", F.gelu)
+    monkeypatch.setitem(MODEL, "activation", ("tanh", "relu", "gelu"))
 
 
 @pytest.mark.parametrize(
@@ -40,8 +48,7 @@ def test_choice_of_a_kernel(
 ) -> None:
     monkeypatch.setattr(kernels, "is_compiled", lambda: compiled)
     dtype = network.pop("dtype", torch.float32)
-    with without_slope():
-        assert FusedRNNLM(28, **network).to(dtype).kernel() == expected
+    assert FusedRNNLM(28, **network).to(dtype).kernel() == expected
     with torch.autocast("cpu", torch.bfloat16):
         assert FusedRNNLM(28).kernel() == "autograd"
 
@@ -61,21 +68,20 @@ def test_choice_of_a_kernel(
 def test_gradients_against_the_lesson(network: dict[str, Any], windows: int) -> None:
     batch = torch.randint(5, (windows, 6)), torch.randint(5, (windows, 6))
     results = []
-    with without_slope():
-        if network.get("backward") == "fused" and not kernels.is_compiled():
-            pytest.skip("the fused kernel is not compiled")
-        fast = FusedRNNLM(5, hiddens=3, sigma=0.7, **network).double()
-        lesson = RNNLMScratch(5, hiddens=3, sigma=0.7, **network | {"backward": "autograd"}).double()
-        lesson.load_state_dict(fast.state_dict())
-        for model in (lesson, fast):
-            mean, nll_BT = model.mean_nll(batch, 7)  # the divisor for several processes
-            logits_BTV, state_BS = model(batch[0])
-            continued_BTV, last_BS = model(batch[0], state_BS)  # has a gradient through both states
-            loss = mean + (continued_BTV * logits_BTV).sum() + 2 * last_BS.square().sum()
-            gradients = torch.autograd.grad(loss, list(model.parameters()))
-            results.append([mean, nll_BT, model.nll(batch), logits_BTV, continued_BTV, last_BS, *gradients])
-        text = continue_text(lesson, VOCAB, "ab", 30), lesson.predict("ab", 30, VOCAB)
-        assert (continue_text(fast, VOCAB, "ab", 30), fast.predict("ab", 30, VOCAB)) == text
+    if network.get("backward") == "fused" and not kernels.is_compiled():
+        pytest.skip("the fused kernel is not compiled")
+    fast = FusedRNNLM(5, hiddens=3, sigma=0.7, **network).double()
+    lesson = RNNLMScratch(5, hiddens=3, sigma=0.7, **network | {"backward": "autograd"}).double()
+    lesson.load_state_dict(fast.state_dict())
+    for model in (lesson, fast):
+        mean, nll_BT = model.mean_nll(batch, 7)  # the divisor for several processes
+        logits_BTV, state_BS = model(batch[0])
+        continued_BTV, last_BS = model(batch[0], state_BS)  # has a gradient through both states
+        loss = mean + (continued_BTV * logits_BTV).sum() + 2 * last_BS.square().sum()
+        gradients = torch.autograd.grad(loss, list(model.parameters()))
+        results.append([mean, nll_BT, model.nll(batch), logits_BTV, continued_BTV, last_BS, *gradients])
+    text = continue_text(lesson, VOCAB, "ab", 30), lesson.predict("ab", 30, VOCAB)
+    assert (continue_text(fast, VOCAB, "ab", 30), fast.predict("ab", 30, VOCAB)) == text
     assert not results[1][1].requires_grad
     torch.testing.assert_close(*results, rtol=1e-10, atol=1e-12)
 
@@ -99,7 +105,7 @@ def test_invalid_for_fused(dtype: torch.dtype, compiled: bool, monkeypatch: pyte
 
 def test_an_activation_without_a_kernel() -> None:
     """tests/test_cells.py has the cells without one."""
-    with without_slope(), pytest.raises(SettingError, match=r"^model\.backward=bptt: [^\n]*$"):
+    with pytest.raises(SettingError, match=r"^model\.backward=bptt: [^\n]*$"):
         FusedRNNLM(5, activation="gelu", backward="bptt")
 
 

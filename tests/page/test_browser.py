@@ -371,9 +371,8 @@ def test_any_text_can_be_typed(name: str, open_page: Open) -> None:
         assert value(page) == text
         tokens = tokens_of(vocab, text)
         shown = [sign(token) + ("\n" if "\n" in token else "") for token in tokens]
-        assert [
-            it.replace("\u200b", "") for it in page.locator(".view.network-0 .strip span").all_text_contents()
-        ] == shown
+        letters = page.locator(".view.network-0 .strip span").all_text_contents()
+        assert [letter.replace("\u200b", "") for letter in letters] == shown
         lacking = [token for token in tokens if token not in vocab.token_to_idx]
         assert page.locator(".view.network-0 .strip .unknown").all_text_contents() == lacking
         for token in lacking:

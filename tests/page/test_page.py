@@ -92,11 +92,8 @@ def test_weights_units_and_epochs(sample: Corpus) -> None:
     epochs[0] = epochs[0]._replace(train=math.nan, val=math.inf)
     model = models[100]
     run = Parts(make_page(model, LETTERS, summary_of(model), epochs, sample.characters)).run
-    assert [(it["epoch"], it["train"], it["val"]) for it in run["epochs"]] == [
-        (0, None, None),
-        (5, 9.5, 10.5),
-        (100, 6.25, 7.5),
-    ]
+    shown = [(it["epoch"], it["train"], it["val"]) for it in run["epochs"]]
+    assert shown == [(0, None, None), (5, 9.5, 10.5), (100, 6.25, 7.5)]
     assert_sent(run["weights"], {name: weight.detach() for name, weight in model.named_parameters()}, "<f4")
     assert "weights" not in run["epochs"][-1]
     for entry, epoch in zip(run["epochs"][:-1], epochs, strict=False):
@@ -120,10 +117,8 @@ def test_page_of_another_text() -> None:
     assert Parts(make_page(model, LETTERS, summary)).run["experiments"] == EXPERIMENTS
     summary["settings"]["data"] |= {"start": "0;touch x", "corpus": "war_of_the_worlds"}
     run = Parts(make_page(model, LETTERS, summary)).run
-    assert [shlex.split(word) for word in run["overrides"]] == [
-        ["data.corpus=war_of_the_worlds"],
-        ["data.start=0;touch x"],
-    ]
+    overrides = [["data.corpus=war_of_the_worlds"], ["data.start=0;touch x"]]
+    assert [shlex.split(word) for word in run["overrides"]] == overrides
     assert [it["name"] for it in run["experiments"] if it.keys() & {"python", "found"}] == ["Remember a letter"]
 
 

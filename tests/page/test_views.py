@@ -67,10 +67,8 @@ def test_unit_colours_the_text(open_page: Open) -> None:
     page, text = open_page("tanh"), "it has a time"
     page.get_by_role("textbox", name="Your text").fill(text)
     settle(page)
-    states_TH, colours = (
-        read(exact_model(), LETTERS, text).states,
-        "[...views[0].strip.children].map(it => it.dataset.background)",
-    )
+    states_TH = read(exact_model(), LETTERS, text).states
+    colours = "[...views[0].strip.children].map(it => it.dataset.background)"
     units = page.locator(".map").first
 
     def check(unit: int) -> None:
@@ -121,12 +119,8 @@ def test_drawing_has_the_values_of_the_gates(name: str, open_page: Open) -> None
         before_S, x = read(model, LETTERS, text).states[-2], model.inputs(as_read(LETTERS, text)[-1:][None])[0, 0]
         cell, memory = model.rnn, before_S[h:]
         names = {"gru": "rz", "lstm": "fico"}[name]
-        sums = {
-            gate: x @ getattr(cell, f"W_x{gate}")
-            + before_S[:h] @ getattr(cell, f"W_h{gate}")
-            + getattr(cell, f"b_{gate}")
-            for gate in names
-        }
+        weights = {gate: [getattr(cell, f"{part}{gate}") for part in ("W_x", "W_h", "b_")] for gate in names}
+        sums = {gate: x @ W_x + before_S[:h] @ W_h + b for gate, (W_x, W_h, b) in weights.items()}
         values = {gate: each.tanh() if gate == "c" else each.sigmoid() for gate, each in sums.items()}
         if name == "gru":
             inputs = x @ cell.W_xh + cell.b_h

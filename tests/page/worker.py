@@ -56,10 +56,8 @@ class Workers:
         self.page = page
 
     def start(self, networks: list[Message], data: Message, seed: int = 0, cores: int = 1) -> None:
-        wasm, message = (
-            base64.b64encode(KERNEL.read_bytes()).decode(),
-            {"networks": networks, "data": data, "seed": seed},
-        )
+        wasm = base64.b64encode(KERNEL.read_bytes()).decode()
+        message = {"networks": networks, "data": data, "seed": seed}
         self.page.evaluate(START, [SOURCE, TEAM, wasm, message, cores])
 
     def send(self, **message: Any) -> None:

@@ -1,14 +1,11 @@
-"""The table of a sweep, in summary.csv and on the terminal."""
+"""The table of a sweep; test_report.py and test_console.py have its print."""
 
 import shutil
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.jobs import leave_job
 from timemachine.study.jobs import is_setting, load_jobs, load_sweep, rows_of, table_of
-from timemachine.study.report import write_report
 
 
 def job(folder: Path, number: int, status: str = "completed", message: str | None = None, **settings: Any) -> None:
@@ -71,14 +68,3 @@ def test_rows_of_failed_jobs(tmp_path: Path) -> None:
     assert "model.hiddens" not in rows[0]  # a missing value does not make a setting vary
     assert [row["message"] for row in rows][:2] == [None, "model.lr=-1: must be positive"]
     assert all(row["message"] for row in rows[2:])
-
-
-def test_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the control characters of settings escaped; a terminal would obey them."""
-    for seed, text in enumerate(("plain", "\x1b[31mred")):
-        job(tmp_path, seed, seed=seed, data={"corpus": text})
-    write_report(tmp_path, "none", load_jobs(tmp_path))
-    printed = capsys.readouterr().out
-    assert "8.500" in printed and "\x1b" not in printed
-    assert [row["data.corpus"] for row in load_sweep(tmp_path)] == ["plain", "\x1b[31mred"]
-    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 3

@@ -14,12 +14,7 @@ from lightning.pytorch.loggers import Logger
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import RunPage
-from timemachine.run.checkpoints import (
-    AtomicCheckpointIO,
-    ExactResume,
-    Interruptible,
-    last_checkpoint,
-)
+from timemachine.run.checkpoints import AtomicCheckpointIO, ExactResume, Interruptible, last_checkpoint
 from timemachine.run.progress import silence
 from timemachine.run.recorder import Recorder, ValidateLastStep
 from timemachine.run.run import Run
