@@ -106,10 +106,11 @@ def test_probes_after_a_fit_on_a_gpu(corpus: str, names: list[str], tmp_path: Pa
         *((["stream", name], "letters", "rnn") for name in ("trigram", "../exercises/relu")),
         *(([name], "characters", "rnn") for name in ("sampling", "books")),
         (["stream", "one_hot_is_embedding"], "letters", "gru"),
+        (["recall"], "letters", "rnn"),  # its own corpus
     ],
 )
 def test_invalid_probes_are_rejected(names: list[str], tokens: str, cell: str) -> None:
-    """Unknown probes, and probes that require the book's letters or its cell."""
+    """Unknown probes, and probes that require the book's letters, its cell or another text."""
     data = TimeMachine(64, 8, 200, 100, tokens=tokens, corpus="sample")
     with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: "):
         load_probes(names, data, RNNLMScratch(len(data.vocab), cell=cell))

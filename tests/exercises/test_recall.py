@@ -10,11 +10,9 @@ from torch import Tensor
 
 from tests.support.runs import fit
 from timemachine.datamodule import TimeMachine
-from timemachine.errors import SettingError
 from timemachine.exercises import recall
 from timemachine.language_model import RNNLMScratch
 from timemachine.regularized.language_model import RegularizedRNNLM
-from timemachine.study.probes import load_probes
 
 
 class Remembering(RNNLMScratch):
@@ -38,13 +36,6 @@ def test_accuracy_at_recalled_letters(start: int, delay: int) -> None:
     torch.manual_seed(0)
     accuracy = recall.measure(RNNLMScratch(len(data.vocab)), data)["accuracy"]
     assert accuracy < 0.12  # chance is 1/16 for one of the letters, 0 for other characters
-
-
-@pytest.mark.parametrize("settings", [{"corpus": "sample"}, {"corpus": "recall", "tokens": "bpe", "vocab_size": 256}])
-def test_recall_requires_its_corpus(settings: dict[str, Any]) -> None:
-    data = TimeMachine(32, 4, 100, 10, **settings)
-    with pytest.raises(SettingError, match=r"^probes=\[recall\]: recall requires data\.[^\n]*$"):
-        load_probes(["recall"], data, RNNLMScratch(len(data.vocab)))
 
 
 def test_training_stops_once_the_letters_are_right(tmp_path: Path) -> None:

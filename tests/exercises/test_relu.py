@@ -15,7 +15,7 @@ from timemachine.language_model import RNNLMScratch
 
 
 def test_initial_spectral_radius(sample: Corpus, tmp_path: Path) -> None:
-    """The radius is set before the first step, is not set again in a resumed run, and null leaves the weights."""
+    """The radius is set before the first step, not again in a resumed run; null leaves the weights, others are errors."""
     data, folder = TimeMachine(64, 8, 128, 64, corpus=sample), tmp_path / "run"
     model = RNNLMScratch(len(data.vocab), hiddens=6, lr=1e-12)
     before_HH = model.rnn.W_hh.detach().clone()
@@ -32,8 +32,5 @@ def test_initial_spectral_radius(sample: Corpus, tmp_path: Path) -> None:
     assert radius(model.rnn.W_hh) == pytest.approx(1.2, rel=1e-5)
     fit(tmp_path / "identity", model, data, [RecurrentWeights("identity")], max_epochs=1)
     torch.testing.assert_close(model.rnn.W_hh.detach(), torch.eye(6))
-
-
-def test_other_initial_weights_are_an_error() -> None:
     with pytest.raises(SettingError, match=r"callbacks\.recurrent_weights\.initial=orthogonal: .*identity"):
         RecurrentWeights("orthogonal")

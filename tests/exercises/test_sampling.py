@@ -16,13 +16,6 @@ from timemachine.vocab import Vocab
 VOCAB = Vocab("ab ")
 
 
-@pytest.fixture
-def model() -> RNNLMScratch:
-    """Return a model with random weights, large enough for its predictions to depend on earlier characters."""
-    torch.manual_seed(3)
-    return RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0).eval()
-
-
 def next_probabilities(model: RNNLMScratch, text: str) -> dict[str, float]:
     """Return the probabilities of the next character, including `<unk>`, from one pass over the text."""
     with torch.no_grad():
@@ -36,7 +29,9 @@ def test_repeated_share_of_8_grams(text: str) -> None:
     assert sampling.repeated_share(text) == pytest.approx(sum(again) / len(again))
 
 
-def test_measures_of_texts_made_by_hand(model: RNNLMScratch) -> None:
+def test_measures_of_texts_made_by_hand() -> None:
+    torch.manual_seed(3)
+    model = RNNLMScratch(len(VOCAB), hiddens=8, sigma=1.0)  # predictions depend on earlier characters
     texts = ["ab a ba bb a", "ab bb  b bb "]
     slow = [sum(math.log(next_probabilities(model, text[:t])[text[t]]) for t in range(2, 12)) / 10 for text in texts]
     measured = sampling.measures(model, VOCAB, texts, 2, {"a", "ba"})

@@ -10,10 +10,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from torch import Tensor
 from torch.optim import AdamW
 
+from tests.support.runs import fit, rows
 from timemachine.config import REGULARIZED
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
@@ -31,12 +32,6 @@ def pair(**training: Any) -> tuple[RegularizedRNNLM, TimeMachine]:
     torch.manual_seed(0)
     data = TimeMachine(batch_size=8, num_steps=4, num_train=96, num_val=40, corpus="sample", seed=1)
     return RegularizedRNNLM(len(data.vocab), hiddens=6, sigma=0.5, lr=0.01, **training), data
-
-
-def trainer_of(folder: Path, *callbacks: Callback, **settings: Any) -> pl.Trainer:
-    settings = {"gradient_clip_val": 1, "enable_progress_bar": False, "enable_model_summary": False} | settings
-    settings["enable_checkpointing"] = any(isinstance(callback, ModelCheckpoint) for callback in callbacks)
-    return pl.Trainer(accelerator="cpu", callbacks=list(callbacks), logger=False, default_root_dir=folder, **settings)
 
 
 # Arguments
@@ -97,38 +92,34 @@ def test_output_dropout() -> None:
 # Optimiser and schedule
 
 
-class Kept(Callback):
-    """The learning rates and the loss of each step."""
+class Rates(Callback):
+    """The learning rates of each step."""
 
     def __init__(self) -> None:
-        self.rates: list[list[float]] = []
-        self.losses: list[float] = []
+        self.of_steps: list[list[float]] = []
 
     def on_before_optimizer_step(self, trainer: pl.Trainer, model: Any, optimizer: torch.optim.Optimizer) -> None:
-        self.rates.append([group["lr"] for group in optimizer.param_groups])
-
-    def on_train_batch_end(self, trainer: pl.Trainer, model: Any, outputs: Any, *arguments: Any) -> None:
-        self.losses.append(outputs["loss"].item())
+        self.of_steps.append([group["lr"] for group in optimizer.param_groups])
 
 
 def test_adamw_against_torch(sample: Corpus, tmp_path: Path) -> None:
-    kept = Kept()
+    rates = Rates()
     model, data = pair(optimizer="adamw", schedule="cosine", warm_up=0.3)
     start = {name: weight.clone() for name, weight in model.state_dict().items()}
-    trainer_of(tmp_path, kept, max_epochs=2, gradient_clip_val=None).fit(model, data)
+    fit(tmp_path, model, data, [rates], max_epochs=2, gradient_clip_val=None)
     slow = RNNLMScratch(len(data.vocab), hiddens=6, sigma=0.5)
     slow.load_state_dict(start)
     optimizer = AdamW(slow.parameters(), lr=0.01, weight_decay=0)
     windows, losses = TimeMachine(8, 4, 96, 40, corpus=sample, seed=1), []
     for step, batch in enumerate(batch for _ in range(2) for batch in windows.train_dataloader()):
-        optimizer.param_groups[0]["lr"] = kept.rates[step][0]
+        optimizer.param_groups[0]["lr"] = rates.of_steps[step][0]
         optimizer.zero_grad()
         loss = slow.nll(batch).mean()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert kept.losses == pytest.approx(losses, rel=1e-5)
-    assert kept.rates == [[0.01 * rate_factor(step, 24, "cosine", 0.3)] * 2 for step in range(24)]
+    assert [row["loss"] for row in rows(tmp_path / "steps.csv")] == pytest.approx(losses, rel=1e-5)
+    assert rates.of_steps == [[0.01 * rate_factor(step, 24, "cosine", 0.3)] * 2 for step in range(24)]
 
 
 @given(steps=st.integers(1, 10_000), warm_up=st.floats(0, 0.99))
@@ -144,4 +135,4 @@ def test_warm_up_and_cosine(steps: int, warm_up: float) -> None:
 def test_a_schedule_needs_its_end(tmp_path: Path) -> None:
     model, data = pair(schedule="cosine")
     with pytest.raises(SettingError, match=r"^model\.schedule=cosine: [^\n]*$"):
-        trainer_of(tmp_path, max_epochs=-1, max_time="00:00:01:00").fit(model, data)
+        fit(tmp_path, model, data, max_epochs=-1, max_time="00:00:01:00")

@@ -37,8 +37,3 @@ def leave_job(
         numbered = [({"epoch": number, "step": number} if columns else {}) | row for number, row in enumerate(rows, 1)]
         write_rows(folder / f"{name}.csv", numbered)
     return folder
-
-
-def change_summary(folder: Path, **entries: Any) -> None:
-    path = folder / "summary.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
