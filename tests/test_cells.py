@@ -3,7 +3,6 @@
 T time steps, B batch, D inputs, H hidden units, S size of a state. test_matrix.py trains and resumes each cell.
 """
 
-import copy
 import inspect
 import re
 from typing import Any
@@ -158,33 +157,29 @@ def test_initial_forget_bias() -> None:
 # --- What training and evaluation rely on ---
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @torch.no_grad()
-def check_cell(model: RNNLMScratch, num_steps: int = 7) -> None:
-    """Check the cell of a model: its shapes, and that it is causal, treats windows alone, and carries its state."""
-    model.double()  # the recurrence amplifies rounding errors
-    num_windows, hiddens, cut = 2, model.hparams["hiddens"], num_steps // 2
+def test_properties_of_each_cell(cell: str) -> None:
+    """Its shapes, and that it is causal, treats windows alone, and carries its state."""
+    num_steps, num_windows, hiddens, cut = 7, 2, 64, 3
+    model = RNNLMScratch(28, hiddens, sigma=1.0, cell=cell).double()  # the recurrence amplifies rounding errors
     X_BT = (torch.arange(num_windows)[:, None] + torch.arange(num_steps)) % model.vocab_size
-    inputs, cell = model.inputs(X_BT), copy.deepcopy(model.rnn).eval()  # dropout would change every pass
+    inputs, rnn = model.inputs(X_BT), model.rnn.eval()  # dropout would change every pass
 
     def assert_close(ours: Tensor, theirs: Tensor) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-7 * float(theirs.abs().max()))
 
-    outputs_TBH, state_BS = cell(inputs, None)
+    outputs_TBH, state_BS = rnn(inputs, None)
     assert outputs_TBH.shape == (num_steps, num_windows, hiddens)
     assert isinstance(state_BS, Tensor) and state_BS.dim() == 2 and len(state_BS) == num_windows
-    other_TBH, _ = cell(torch.cat([inputs[:cut], inputs[cut:].roll(1, 1)]), None)
+    other_TBH, _ = rnn(torch.cat([inputs[:cut], inputs[cut:].roll(1, 1)]), None)
     assert_close(other_TBH[:cut], outputs_TBH[:cut])  # no output depends on a later input
-    alone_T1H, _ = cell(inputs[:, :1], None)
+    alone_T1H, _ = rnn(inputs[:, :1], None)
     assert_close(alone_T1H, outputs_TBH[:, :1])  # nor on another window of the batch
-    first_TBH, carried_BS = cell(inputs[:cut], None)
-    second_TBH, last_BS = cell(inputs[cut:], carried_BS)
+    first_TBH, carried_BS = rnn(inputs[:cut], None)
+    second_TBH, last_BS = rnn(inputs[cut:], carried_BS)
     assert_close(torch.cat([first_TBH, second_TBH]), outputs_TBH)  # two passes are one
     assert_close(last_BS, state_BS)
-
-
-@pytest.mark.parametrize("cell", CELLS)
-def test_properties_of_each_cell(cell: str) -> None:
-    check_cell(RNNLMScratch(28, hiddens=64, sigma=1.0, cell=cell))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -30,7 +30,6 @@ def weights_of(model: torch.nn.Module) -> dict[str, NDArray[Any]]:
 
 
 class Weights(Callback):
-
     def __init__(self) -> None:
         self.after: list[dict[str, NDArray[Any]]] = []
 

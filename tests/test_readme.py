@@ -109,11 +109,6 @@ def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     instantiate(config.model, vocab_size=len(data.vocab), _convert_="all")
 
 
-def example(page: str) -> str:
-    """Return the first example in Python of a page."""
-    return str(re.findall(r"```python\n(.*?)```", PAGES[page], re.DOTALL)[0])
-
-
 @pytest.mark.slow
 def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
     (_, own) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
@@ -125,4 +120,5 @@ def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
 
 @pytest.mark.slow
 def test_ngrams_example(novels: Path, program: Program) -> None:
-    assert "3-gram: validation 7.85, rest 9.42" in program("-c", example("docs/exercises.md")).stdout
+    example, *_ = re.findall(r"```python\n(.*?)```", PAGES["docs/exercises.md"], re.DOTALL)
+    assert "3-gram: validation 7.85, rest 9.42" in program("-c", example).stdout

@@ -15,7 +15,7 @@ from timemachine.language_model import RNNLMScratch
 
 
 def test_initial_spectral_radius(sample: Corpus, tmp_path: Path) -> None:
-    """The radius is set before the first step, not again in a resumed run; null leaves the weights, others are errors."""
+    """The radius is set before the first step and not again in a resumed run; null leaves the weights."""
     data, folder = TimeMachine(64, 8, 128, 64, corpus=sample), tmp_path / "run"
     model = RNNLMScratch(len(data.vocab), hiddens=6, lr=1e-12)
     before_HH = model.rnn.W_hh.detach().clone()

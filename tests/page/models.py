@@ -14,6 +14,7 @@ from timemachine.config import Tokens
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
 from timemachine.page.epochs import in_half_precision
+from timemachine.regularized.language_model import RegularizedRNNLM
 from timemachine.sampling import starting_symbol
 from timemachine.vocab import Vocab
 
@@ -144,6 +145,22 @@ def log_odds_of(model: RNNLMScratch, state_1S: Tensor, character: Tensor) -> Ten
 def as_read(vocab: Vocab, text: str | Tensor) -> Tensor:
     """Return the indices of a text as the model reads them, or the given indices: (T,), int64."""
     return text if isinstance(text, Tensor) else vocab.encode(vocab.tokens_of(text) or starting_symbol(vocab)).long()
+
+
+def lesson(settings: dict[str, Any], V: int, weights: dict[str, Any]) -> RNNLMScratch:
+    """Return the lesson's model with the settings and the weights of a network of the page, in float64."""
+    names = ("cell", "activation", "hiddens", "lr", "input_lr_factor")
+    given: dict[str, Any] = {name: settings[name] for name in names if settings[name] is not None}
+    if settings["layers"] > 1:
+        given |= {"cell": "deep_rnn", "layers": settings["layers"]}
+    kind = RegularizedRNNLM if settings["optimizer"] == "adamw" else RNNLMScratch
+    given |= {"optimizer": "adamw"} if kind is RegularizedRNNLM else {}
+    model = kind(vocab_size=V, **given).double()
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.copy_(torch.tensor(weights[name.removeprefix("rnn.")]).view(parameter.shape))
+    assert len(weights) == len([*model.parameters()])
+    return model
 
 
 def half(model: RNNLMScratch) -> RNNLMScratch:

@@ -95,10 +95,10 @@ def flat_gradients(model: RNNLMScratch) -> Tensor:
     return flat(gradients)
 
 
-def random_model(network: str, kind: type[RNNLMScratch] = RNNLMScratch, **others: Any) -> RNNLMScratch:
+def random_model(network: str) -> RNNLMScratch:
     """Return a model in float64 whose weights and biases are float32 numbers from N(0, 0.15²)."""
     torch.manual_seed(0)
-    model = kind(vocab_size=V, hiddens=H, **NETWORKS[network], **others)
+    model = RNNLMScratch(V, H, **NETWORKS[network])
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.15)

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from tests.page.conftest import Open
-from tests.page.models import LETTERS, random_model, summary_of
+from tests.page.models import LETTERS, lesson, random_model, summary_of
 from tests.page.screen import compare, numbers, settle
 from timemachine.config import Tokens
 from timemachine.language_model import RNNLMScratch
@@ -44,20 +43,9 @@ def open_link(page: "Page", link: str) -> None:
 
 
 def trained_models(page: "Page", vocab_size: int) -> list[RNNLMScratch]:
-    """Return models with the settings and the weights of the page's networks."""
-    models = []
-    for network, weights in zip(page.evaluate("training.settings.networks"), page.evaluate(WEIGHTS), strict=True):
-        is_deep = network["layers"] > 1
-        settings = {"layers": network["layers"]} if is_deep else {}
-        cell = "deep_rnn" if is_deep else network["cell"]
-        model = RNNLMScratch(vocab_size, network["hiddens"], cell=cell, activation=network["activation"], **settings)
-        named = {name.removeprefix("rnn."): parameter for name, parameter in model.double().named_parameters()}
-        assert named.keys() == weights.keys()
-        with torch.no_grad():
-            for name, parameter in named.items():
-                parameter.copy_(torch.tensor(weights[name]).view(parameter.shape))
-        models.append(model)
-    return models
+    """Return the lesson's models of the page's networks."""
+    networks = zip(page.evaluate("training.settings.networks"), page.evaluate(WEIGHTS), strict=True)
+    return [lesson(network, vocab_size, weights) for network, weights in networks]
 
 
 @pytest.mark.parametrize("place", range(len(EXPERIMENTS)), ids=lambda place: EXPERIMENTS[place]["name"])
@@ -282,9 +270,8 @@ def test_tab_after_a_number_goes_to_the_next_field(open_page: Open) -> None:
     assert page.evaluate("document.activeElement.ariaLabel") == "learning rate"
     page.keyboard.type("2")
     page.keyboard.press("Tab")
-    assert page.evaluate("training.settings.networks[0]") | {"hiddens": 9, "lr": 2} == page.evaluate(
-        "training.settings.networks[0]"
-    )
+    network = page.evaluate("training.settings.networks[0]")
+    assert (network["hiddens"], network["lr"]) == (9, 2)
 
 
 def test_cell_sets_the_rate_of_the_study(open_page: Open) -> None:

@@ -13,13 +13,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.page.worker import Message, Workers, network, text_of
+from tests.page.models import lesson
+from tests.page.worker import Workers, network, text_of
 from tests.support.rounding import rounding
 from timemachine.clipping import clip_gradients
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine, _split
-from timemachine.language_model import RNNLMScratch
-from timemachine.regularized.language_model import RegularizedRNNLM
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -54,22 +53,6 @@ NETWORKS = {
     "two layers": network(layers=2, sigma=0.1, input_lr_factor=3),
     "LSTM by AdamW": network(cell="lstm", hiddens=9, sigma_xh=0.5, input_lr_factor=4, lr=0.003, optimizer="adamw"),
 }
-
-
-def lesson(settings: Message, V: int, weights: Message) -> RNNLMScratch:
-    """Return the lesson's model with these settings and weights, in float64."""
-    names = ("cell", "activation", "hiddens", "lr", "input_lr_factor")
-    given: dict[str, Any] = {name: settings[name] for name in names if settings[name] is not None}
-    if settings["layers"] > 1:
-        given |= {"cell": "deep_rnn", "layers": settings["layers"]}
-    kind = RegularizedRNNLM if settings["optimizer"] == "adamw" else RNNLMScratch
-    given |= {"optimizer": "adamw"} if kind is RegularizedRNNLM else {}
-    model = kind(vocab_size=V, **given).double()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(torch.tensor(weights[name.removeprefix("rnn.")]).view(parameter.shape))
-    assert len(weights) == len([*model.parameters()])
-    return model
 
 
 def uniform(seed: int) -> Callable[[], float]:

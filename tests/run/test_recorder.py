@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.support.runs import QUIET, fit, rows
+from tests.support.runs import fit, rows
 from timemachine.corpus import Corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
@@ -152,7 +152,8 @@ def test_a_plain_trainer(tmp_path: Path) -> None:
     model = RegularizedRNNLM(len(data.vocab), optimizer="adamw", input_dropout=0.1, **network)
     logger = CSVLogger(tmp_path, name="logs", version="")
     silence()
-    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, logger=logger, enable_progress_bar=False, **QUIET)
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
+    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, logger=logger, **quiet)
     trainer.fit(model, data)
     logged = yaml.safe_load((tmp_path / "logs/hparams.yaml").read_text())
     assert logged == dict(model.hparams) | {"data": dict(data.hparams)}

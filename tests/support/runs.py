@@ -21,8 +21,6 @@ from timemachine.run.run import Run
 from timemachine.run.summary import new_summary
 from timemachine.run.weights import class_name
 
-QUIET: dict[str, Any] = {"enable_model_summary": False}
-
 
 def epochs(folder: Path) -> int:
     """Return the number of rows of metrics.csv, even while it is being written."""
@@ -78,13 +76,14 @@ def fit(
         ModelCheckpoint(filename="best", monitor="val/perplexity", **places),
         ModelCheckpoint(filename="last", **places),
     ]  # fmt: skip
+    quiet: dict[str, Any] = {"enable_progress_bar": False, "enable_model_summary": False}
     with Run(folder, new_summary(settings, [], "none")) as run:
         run.prints = False
         checkpoint, recorder = last_checkpoint(run, data), Recorder(run, {})
         built = pl.Trainer(
             callbacks=[*callbacks, recorder], logger=logger, plugins=[AtomicCheckpointIO(checkpoints)],
             default_root_dir=folder,
-            **{"num_sanity_val_steps": 0, "log_every_n_steps": 1, "enable_progress_bar": False} | QUIET | given,
+            **quiet | {"num_sanity_val_steps": 0, "log_every_n_steps": 1} | given,
         )  # fmt: skip
         built.fit(model, data, ckpt_path=checkpoint, weights_only=True)
         recorder.finish(built)
@@ -96,7 +95,6 @@ class Interruption(Exception):
 
 
 class InterruptAt(Callback):
-
     def __init__(self, step: int) -> None:
         self.step = step
 
