@@ -101,16 +101,16 @@ def test_probes_after_a_fit_on_a_gpu(corpus: str, names: list[str], tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("names", "tokens", "cell"),
+    ("names", "text", "cell"),
     [
-        *((["stream", name], "letters", "rnn") for name in ("trigram", "../exercises/relu")),
-        *(([name], "characters", "rnn") for name in ("sampling", "books")),
-        (["stream", "one_hot_is_embedding"], "letters", "gru"),
-        (["recall"], "letters", "rnn"),  # its own corpus
+        *((["stream", name], {}, "rnn") for name in ("trigram", "../exercises/relu")),
+        *(([name], {"tokens": "characters"}, "rnn") for name in ("sampling", "books")),
+        (["stream", "one_hot_is_embedding"], {}, "gru"),
+        *((["recall"], text, "rnn") for text in ({}, {"corpus": "recall", "tokens": "bpe", "vocab_size": 256})),
     ],
 )
-def test_invalid_probes_are_rejected(names: list[str], tokens: str, cell: str) -> None:
+def test_invalid_probes_are_rejected(names: list[str], text: dict[str, Any], cell: str) -> None:
     """Unknown probes, and probes that require the book's letters, its cell or another text."""
-    data = TimeMachine(64, 8, 200, 100, tokens=tokens, corpus="sample")
+    data = TimeMachine(64, 8, 200, 100, **{"corpus": "sample"} | text)
     with pytest.raises(SettingError, match=rf"^probes=\[{re.escape(','.join(names))}\]: "):
         load_probes(names, data, RNNLMScratch(len(data.vocab), cell=cell))
