@@ -290,22 +290,17 @@ def test_play_reads_token_by_token(name: str, open_page: Open) -> None:
 # Touch
 
 
-def heat_map_at(page: "Page", t: int) -> tuple[float, float]:
-    """Return the window coordinates of the heat map's first row of pixels after the character at t."""
-    page.locator("canvas").first.scroll_into_view_if_needed()
-    x, y = page.evaluate("""t => {
-        const [view] = views, { left, top, width } = view.canvas.getBoundingClientRect();
-        return [left + ((t - view.heatStart + 0.5) / columnsOf(view)) * width, top + 0.1];
-    }""", t)  # fmt: skip
-    return x, y
-
-
 def test_tapping_selects_a_character(open_page: Open) -> None:
     page = open_page("tanh", phone=True)
     box(page).fill("the time traveller")
     page.locator(".view.network-0 .strip span").nth(4).tap()
     assert selected(page) == 4
-    page.touchscreen.tap(*heat_map_at(page, 1))
+    page.locator("canvas").first.scroll_into_view_if_needed()
+    heat_map_at = """t => {
+        const [view] = views, { left, top, width } = view.canvas.getBoundingClientRect();
+        return [left + ((t - view.heatStart + 0.5) / columnsOf(view)) * width, top + 0.1];
+    }"""
+    page.touchscreen.tap(*page.evaluate(heat_map_at, 1))
     assert selected(page) == 1
     before, follows = value(page), grey(page)
     page.get_by_role("button", name="Take the grey text").tap()
@@ -395,9 +390,5 @@ def test_bars_write_whole_characters(open_page: Open) -> None:
             ".view.network-0 .bars button", "rows => rows.map(row => [row.value, row.disabled])"
         ):
             token = BPE.idx_to_token[int(index)]
-            assert disabled is (t == 3 or int(index) == BPE.unk or partial(token))
-
-
-def partial(token: str) -> bool:
-    """Return whether a token has an incomplete character."""
-    return any("\udc80" <= character <= "\udcff" for character in token)
+            is_partial = any("\udc80" <= character <= "\udcff" for character in token)
+            assert disabled is (t == 3 or int(index) == BPE.unk or is_partial)
