@@ -1,4 +1,4 @@
-"""The table of a sweep; test_report.py and test_console.py have its print."""
+"""The table of a sweep; test_report.py has its print."""
 
 import shutil
 from pathlib import Path

@@ -30,12 +30,15 @@ def test_an_exercise_is_not_a_path(tmp_path: Path) -> None:
     assert "reference sweep" not in (tmp_path / "report.md").read_text()
 
 
-def test_texts_of_the_table_are_no_formulas(tmp_path: Path) -> None:
-    """A spreadsheet would compute them. Numbers stay numbers."""
-    leave_job(tmp_path, {"seed": 0}, message="=HYPERLINK(1)", metrics={"val/perplexity": -7.5})
+def test_texts_of_the_table_are_no_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A spreadsheet would compute formulas, and a terminal obeys control characters. Numbers stay numbers."""
+    for seed, text in enumerate(("=HYPERLINK(1)", "\x1b[31mred")):
+        leave_job(tmp_path, {"seed": seed, "data": {"corpus": text}}, metrics={"val/perplexity": -7.5})
     report.write_report(tmp_path, "none", load_jobs(tmp_path))
-    (row,) = table(tmp_path / "summary.csv")
-    assert (row["message"], row["val/perplexity"]) == ("'=HYPERLINK(1)", "-7.5")
+    rows = [(row["data.corpus"], row["val/perplexity"]) for row in table(tmp_path / "summary.csv")]
+    assert rows == [("'=HYPERLINK(1)", "-7.5"), ("\x1b[31mred", "-7.5")]
+    printed = capsys.readouterr().out
+    assert "[31mred" in printed and "\x1b" not in printed
 
 
 def test_report_of_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
