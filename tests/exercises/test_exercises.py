@@ -59,7 +59,7 @@ SHORT = {"history": ["trainer.max_steps=5"], "hyperparameters": ["trainer.max_st
 
 
 def sweeps() -> Iterator[Any]:
-    """Yield each exercise and its settings; most are slow, and those of the next edition repeat code of the book's."""
+    """Yield each exercise and its settings. Most are slow; the next edition's repeat code of the book's exercises."""
     for exercise in EXERCISES:
         marks = () if exercise == QUICK else pytest.mark.slow
         yield pytest.param(exercise, [*SAMPLE.split(), *SMALL.get(exercise, "").split()], id=exercise, marks=marks)

@@ -370,7 +370,7 @@ def test_nothing_is_wider_than_the_window(open_page: Open) -> None:
     page.locator("#all-settings").check()
     for experiment in (0, 2, len(EXPERIMENTS) - 1):
         page.evaluate("place => setUp(run.experiments[place])", experiment)
-        train(page, 1)  # the scores are widest with what a network recalls
+        train(page, 1)  # in the last one the scores have a share of recalled letters
         for width in (320, 358, 390, 500, 844, 1000):
             page.set_viewport_size({"width": width, "height": 700})
             settle(page)

@@ -1,9 +1,10 @@
 """make bench: time the project's code against alternatives, as ratios of medians measured alternately in one process.
 
+Whole programs and the page have the shortest of three times, the next edition's program a single one.
 Single steps are measured without `keep_freed_memory`, which train.py calls and the alternatives do not: it speeds up
 nn.RNN by up to a third and leaves the fused kernel unchanged. All other groups use it. Run the benchmark on an idle
 machine: with two threads on two busy cores, each spins while it waits for the other. Running all groups writes
-sweeps/reference/speed/<processor>.csv, which README quotes (`make numbers`).
+sweeps/reference/speed/<processor>.csv, which docs/speed.md quotes (`make numbers`).
 """
 
 import argparse

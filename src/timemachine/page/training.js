@@ -185,7 +185,7 @@ function drawResults() {
   find("with-python").hidden = !python;
   find("scores").replaceChildren(...learners.map((learner, place) => {
     const { ready, latest, epochs } = learner, { train, val, recall } = epochs.at(-1) ?? {};
-    const recalls = recall == null ? "" : `, recalls ${Math.round(100 * recall)}%`;
+    const recalls = recall == null ? "" : `, recalls\u00a0${Math.round(100 * recall)}%`;
     const numbers = latest?.diverged ? ["", `diverged at update ${grouped(latest.update)}`]
       : val && isLost(learner) ? ["", "diverged"] : val ? [inWords(train), inWords(val) + recalls] : ["", ""];
     const cells = [ready ? grouped(ready.parameters) : "", ...numbers];
