@@ -54,6 +54,7 @@ def test_learn(text: str) -> None:
 
 
 @given(REPETITIVE, REPETITIVE)
+@example(read("chinese")[:3000], read("chinese")[2000:4000].replace("。", "语"))  # words of many tokens
 def test_encode(known: str, text: str) -> None:
     """Earlier tokens are merged first, in the order of learning."""
     tokens = bpe.learn(known, 290)
@@ -68,10 +69,13 @@ def test_encode(known: str, text: str) -> None:
     assert encode(tokens, text) == expected
 
 
-def test_learning_a_long_word() -> None:
-    """The time does not grow with the square of a word's length: this would take hours."""
+def test_a_long_word() -> None:
+    """Of 120,000 bytes: where the time grows with the square of a word's length, it takes minutes to hours."""
     word = "".join(chr(0x4E00 + number * number % 997) for number in range(40_000))
-    assert len(bpe.learn(word, 1024)) == 1024
+    tokens = bpe.learn(word, 1024)
+    numbers = encode(tokens, word)
+    assert len(tokens) == 1024 and len(numbers) < 40_000
+    assert bpe.readable(tokens[number] for number in numbers) == word
 
 
 @given(st.binary(), st.binary())

@@ -15,7 +15,6 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from heapq import heapify, heappop, heappush
-from itertools import pairwise
 
 NONE = -1  # in place of a token: the end of a word, or a token that was merged into the one before
 _CONTROLS = r"\x1c-\x1f"  # matched by Python's \s, but not white space in Unicode or GPT-2's pattern
@@ -166,15 +165,38 @@ class Encoder:
             yield numbers
 
     def _split(self, word: str) -> list[bytes]:
-        """Return the tokens of a word: merge the adjacent pair that was learned first, until none is left."""
-        parts = [bytes([byte]) for byte in to_bytes(word)]
-        while True:
-            merged = [self._number.get(left + right) for left, right in pairwise(parts)]
-            learned = [(number, place) for place, number in enumerate(merged) if number is not None]
-            if not learned:
-                return parts
-            _, place = min(learned)
-            parts[place : place + 2] = [parts[place] + parts[place + 1]]
+        """Return the tokens of a word: merge the adjacent pair that was learned first, until none is left.
+
+        A word of n bytes takes O(n log n); a language without spaces has words of any length.
+        """
+        content = to_bytes(word)
+        end = len(content)
+        # A token is the bytes from its place to the next token's. The one after the last token, or after a token that
+        # was merged into the one before, is `end`; after `end` is `NONE`, which as an index finds `NONE` again.
+        before, after = [*range(-1, end)], [*range(1, end + 1), NONE]
+        merges: list[tuple[int, int, int]] = []  # a heap: number of the merged token, its place, the place after it
+
+        def offer(place: int) -> None:
+            """Add the merge of the token at a place and the next one, if the result is a token."""
+            stop = after[after[place]]
+            if stop != NONE and (number := self._number.get(content[place:stop])) is not None:
+                heappush(merges, (number, place, stop))
+
+        for place in range(end):
+            offer(place)
+        while merges:
+            _, place, stop = heappop(merges)
+            second = after[place]
+            if after[second] != stop:  # one of both tokens was merged with another
+                continue
+            after[place], after[second], before[stop] = stop, end, place
+            offer(before[place])
+            offer(place)
+        parts, place = list[bytes](), 0
+        while place < end:
+            parts.append(content[place : after[place]])
+            place = after[place]
+        return parts
 
 
 def to_bytes(text: str) -> bytes:
