@@ -14,7 +14,7 @@ from timemachine.corpus import Corpus, find_corpus
 from timemachine.errors import SettingError
 from timemachine.run.progress import lost_letters_warning
 from timemachine.texts import CATALOGUE, Book
-from timemachine.texts.normalisation import normalise, without_gutenberg
+from timemachine.texts.normalisation import books_in, normalise
 
 
 def book_normalise(text: str) -> str:
@@ -43,19 +43,33 @@ def test_normalise_like_the_book(text: str) -> None:
 
 START, END = (b"*** %s OF THIS PROJECT GUTENBERG EBOOK IT ***\n" % kind for kind in (b"START", b"END"))
 HEADER = b"Title: It\nProduced by somebody\n\n" + START
+BOOK = b"It has.\n" * 60
 FOOTER = END + b"\nThe licence.\n"
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        HEADER.replace(b" IT", b" A LONG\nTITLE") + b"It has.\n" + FOOTER.replace(b" IT", b" A LONG\nTITLE"),
-        HEADER + b"It has.\n\nEnd of the Project Gutenberg EBook of It,\nComplete, by H. G. Wells\n\n" + FOOTER,
+        HEADER.replace(b" IT", b" A LONG\nTITLE") + BOOK + FOOTER.replace(b" IT", b" A LONG\nTITLE"),
+        HEADER + BOOK + b"\nEnd of the Project Gutenberg EBook of It,\nComplete, by H. G. Wells\n\n" + FOOTER,
     ],
 )
 def test_gutenberg_header_and_footer(tmp_path: Path, text: bytes) -> None:
-    assert without_gutenberg(text).strip() == b"It has."
-    assert read(tmp_path, text.replace(b"\n", b"\r\n")).characters.strip() == "it has"
+    (book,) = books_in(text)
+    assert book.strip() == BOOK.strip()
+    found = read(tmp_path, text.replace(b"\n", b"\r\n"))
+    assert found.characters.split() == ["it", "has"] * 60
+    assert (found.left_out, found.left_in) == (len(text) - len(book), 0)
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(60, 60), (20_000, 4_000)], ids=["more", "less"])
+def test_other_novels_around_a_book_are_read(tmp_path: Path, inside: int, outside: int) -> None:
+    """More or less than the book: too much for a header and a footer."""
+    text = b"It was. " * outside + HEADER + b"It has.\n" * inside + FOOTER
+    found = read(tmp_path, text)
+    assert found.characters == book_normalise(text.decode())
+    (book,) = books_in(text)
+    assert (found.left_out, found.left_in) == (0, len(text) - len(book))
 
 
 def test_a_list_of_texts(tmp_path: Path, sample: Corpus) -> None:
@@ -125,9 +139,10 @@ TEXT = b"The Time Traveller was expounding a recondite matter to us.\n"
 def test_novels_of_the_catalogue(novels: Path) -> None:
     """Each without Gutenberg's header and footer, also if one file contains several books."""
     texts = [path.read_bytes().replace(b"\r\n", b"\n") for path in sorted(novels.glob("*.txt"))]
-    joined = without_gutenberg(b"".join(text for text in texts if b"*** END OF" in text))
-    places = [joined.index(without_gutenberg(text).strip()) for text in texts if b"*** END OF" in text]
-    assert places == sorted(places) and b"Gutenberg" not in joined
+    texts = [text for text in texts if b"*** END OF" in text]
+    books = books_in(b"".join(texts))
+    assert books == [book for text in texts for book in books_in(text)] and len(books) == len(texts)
+    assert not any(b"Gutenberg" in book for book in books)
     for name in CATALOGUE:
         found = find_corpus(name, [str(novels)])  # it checks the hash
         assert (found.name, found.title, found.source) == (name, CATALOGUE[name].title, name)

@@ -23,8 +23,9 @@ class Corpus:
 
     `characters`: the text normalised for `tokens`. `sha256`: hash of the bytes of the files at `paths`, or of a
     generated text, which has no `paths`. `source`: value of `data.corpus` that finds the text from any folder; a list
-    for several texts. `left_out`: size in bytes of the removed headers and footers of Project Gutenberg, with line
-    feeds. `lost_letters`: how many letters outside A-Z became spaces.
+    for several texts. `left_out`: size in bytes, with line feeds, of what lies outside Project Gutenberg's START and
+    END lines and is not read; `left_in`: of what is read, since it is too long for headers and footers.
+    `lost_letters`: how many letters outside A-Z became spaces.
     """
 
     name: str
@@ -34,8 +35,9 @@ class Corpus:
     characters: str = ""
     sha256: str = ""
     left_out: int = 0
-    tokens: Tokens = Tokens.letters
+    left_in: int = 0
     lost_letters: int = 0
+    tokens: Tokens = Tokens.letters
 
     def rotated(self, start: int) -> "Corpus":
         """Return the text rotated to start at character `start`: its beginning follows its end."""
@@ -64,18 +66,18 @@ def find_corpus(name: str | list[str], search_dirs: Sequence[str | Path], tokens
     except OSError as error:
         reason = f"cannot be read ({error.strerror}); use the path of a text"
         raise SettingError(f"data.corpus={error.filename or name}: {reason}") from error
-    characters, left_out, lost = normalisation.read(zip(corpus.paths, files, strict=True), tokens)
+    normalised = normalisation.read(zip(corpus.paths, files, strict=True), tokens)
     # NUL between files, so that other files with the same bytes are another text.
     sha256 = hashlib.sha256(b"\0".join(files)).hexdigest()
-    return replace(corpus, characters=characters, sha256=sha256, left_out=left_out, tokens=tokens, lost_letters=lost)
+    return replace(corpus, sha256=sha256, tokens=tokens, **normalised._asdict())
 
 
 def corpus_of(text: str, tokens: Tokens = Tokens.letters) -> Corpus:
     """Return a string as a corpus. Raises SettingError if nothing is left after its normalisation."""
     content = text.encode()
-    characters, left_out, lost = normalisation.read([(Path("text"), content)], tokens)
+    normalised = normalisation.read([(Path("text"), content)], tokens)
     sha256 = hashlib.sha256(content).hexdigest()
-    return Corpus("text", "a text", "text", (), characters, sha256, left_out, tokens, lost)
+    return Corpus("text", "a text", "text", (), sha256=sha256, tokens=tokens, **normalised._asdict())
 
 
 def _located(name: str | list[str], search_dirs: Sequence[str | Path]) -> Corpus:

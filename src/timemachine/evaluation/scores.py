@@ -194,6 +194,9 @@ def notes_on(corpus: Corpus, vocab: Vocab) -> list[str]:
         made += f"; {corpus.lost_letters:,} letters outside A-Z are read as spaces"
     if corpus.left_out:
         made += f"; without {corpus.left_out:,} bytes of Project Gutenberg's header and footer"
+    if corpus.left_in:
+        around = f"{corpus.left_in:,} bytes are outside Project Gutenberg's START and END lines"
+        made += f"; read as a whole: {around}, too many for headers and footers"
     lines = [f"{corpus.name}: {made}"]
     if unknown := vocab.unknown(corpus.characters):
         times, size = count_unknown(corpus.characters, vocab)

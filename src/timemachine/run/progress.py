@@ -103,6 +103,9 @@ def run_header(model: Any, data: Any) -> str:
     lines = [f"Training {about}. Guessing has a perplexity of {len(data.vocab):,}.", lost_letters_warning(text)]
     if text.left_out > MIN_REPORTED_BYTES:
         lines += [f"text          without {text.left_out:,} bytes of headers and footers of Project Gutenberg"]
+    if text.left_in:
+        around = f"{text.left_in:,} bytes are outside Project Gutenberg's START and END lines"
+        lines += [f"text          read as a whole: {around}, too many for headers and footers"]
     if hasattr(model, "lacks_kernel") and model.lacks_kernel():
         lines += [f"kernel        {NOT_COMPILED}"]
     return "\n".join(filter(None, lines))

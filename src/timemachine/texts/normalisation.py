@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 from string import ascii_letters, whitespace
+from typing import NamedTuple
 
 from timemachine.config import Tokens
 from timemachine.errors import SettingError
@@ -33,13 +34,15 @@ _BOOK = re.compile(rb"^\*\*\* ?START OF[^*]{1,300}\*\*\*(.*?)^\*\*\* ?END OF", r
 _LAST_LINE = re.compile(rb"^End of (?:the )?Project Gutenberg.*", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 
 
-def without_gutenberg(text: bytes) -> bytes:
-    """Return the books between Project Gutenberg's START and END lines, or a text without such lines as it is.
+def books_in(text: bytes) -> list[bytes]:
+    """Return the books between Project Gutenberg's START and END lines.
 
-    A line "End of … Project Gutenberg", which older files have before the END line, ends a book as well. A line feed
-    separates the books.
+    A line "End of … Project Gutenberg", which older files have before the END line, ends a book as well.
     """
-    return b"\n".join(_LAST_LINE.sub(b"", book) for book in _BOOK.findall(text)) or text
+    return [_LAST_LINE.sub(b"", book) for book in _BOOK.findall(text)]
+
+
+MAX_AROUND = 30_000  # bytes of a header and a footer: with its licence, The War of the Worlds has 19,279
 
 
 def is_edition(text: bytes, book: Book) -> bool:
@@ -53,22 +56,36 @@ def with_line_feeds(text: bytes) -> bytes:
     return text.replace(b"\xef\xbb\xbf", b"").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
 
-def read(files: Iterable[tuple[Path, bytes]], tokens: Tokens) -> tuple[str, int, int]:
-    """Return the normalised text of files, one after another, the bytes left out, and the number of letters lost.
+class Text(NamedTuple):
+    """The normalised text of files, and what was done to them: see `corpus.Corpus`."""
 
-    The bytes are those around Project Gutenberg's books, with line feeds; letters are counted for `Tokens.letters`
-    only, as `count_lost` does. Raises SettingError with the path of a file that is not a text, or contains only white
-    space.
+    characters: str
+    left_out: int
+    left_in: int
+    lost_letters: int
+
+
+def read(files: Iterable[tuple[Path, bytes]], tokens: Tokens) -> Text:
+    """Return the normalised text of files, one after another.
+
+    Of a file with books of Project Gutenberg, only these are read, unless so much lies around them that it must be
+    other books. Letters are counted for `Tokens.letters` only, as `count_lost` does. Raises SettingError with the path
+    of a file that is not a text, or contains only white space.
     """
-    texts, left_out, lost = list[bytes](), 0, 0
+    texts, left_out, left_in, lost = list[bytes](), 0, 0, 0
     for path, content in files:
-        whole = with_line_feeds(content)
-        text = without_gutenberg(whole)
+        text = with_line_feeds(content)
+        books = books_in(text)
+        inside = b"\n".join(books)
+        around = len(text) - len(inside)
+        if around < min(len(inside), MAX_AROUND * len(books)):
+            text, left_out = inside, left_out + around
+        elif books:
+            left_in += around
         _check(path, text, tokens)
         texts.append(text)
-        left_out += len(whole) - len(text)
         lost += count_lost(text) if tokens is Tokens.letters else 0
-    return normalise(b"\n".join(texts), tokens), left_out, lost
+    return Text(normalise(b"\n".join(texts), tokens), left_out, left_in, lost)
 
 
 def _check(path: Path, text: bytes, tokens: Tokens) -> None:
