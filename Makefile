@@ -16,20 +16,20 @@
 # make lock            write the versions in .venv, and the hashes of their files, to uv.lock and requirements.lock; needs uv
 #
 # Each target installs its dependencies into .venv, once. LOCKED=1 installs the versions that produced the published
-# numbers; PYTHON=<path> selects another Python than the first of 3.11, 3.12 and 3.13 that is found.
+# numbers; PYTHON=<path> selects another Python than python3 or, if that is older than 3.11, the newest found.
 
-PYTHON ?= $(firstword $(foreach version,3.11 3.12 3.13,$(shell command -v python$(version))) python3)
+PYTHON ?= $(shell for python in python3 $$(seq -f python3.%g 20 -1 11); do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null && echo $$python && exit; done; echo python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 TORCH := $(BIN)/python -m tools.install_torch --disable-pip-version-check $(if $(LOCKED),--locked)
 
 LOCKS := $(if $(LOCKED),-locked)
+# The lock has each package, so --no-deps: pip 23 would look for a newer `coverage[toml]` than the `coverage` of the lock.
 # pip accepts no hash of a folder, so the project itself comes last.
-WITH_HASHES := $(PIP) --require-hashes --requirement requirements.lock && $(PIP) --no-deps --no-build-isolation
+WITH_HASHES := $(PIP) --no-deps --require-hashes --requirement requirements.lock && $(PIP) --no-deps --no-build-isolation
 # Some containers set it. Bytecode makes each start of a program a second faster, and tests start hundreds.
 unexport PYTHONDONTWRITEBYTECODE
-# Without this, pip would install a release candidate of Hydra, which the launchers' bounds allow.
-HYDRA := 'hydra-core<1.4'
 
 .PHONY: help train test torture soak coverage lint page-kernel bench exercises more-exercises how-low notebook lab site \
   numbers lock
@@ -59,24 +59,24 @@ OF_TOKENS := $(basename $(notdir $(wildcard conf/exercise/next_edition/*.yaml)))
 EXERCISES := $(filter-out none how_low $(MORE),$(basename $(notdir $(wildcard conf/exercise/*.yaml))))
 
 exercises: .venv/.ready$(LOCKS)
-	for exercise in $(EXERCISES); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
+	for exercise in $(EXERCISES); do $(BIN)/python train.py -m exercise=$$exercise || exit 1; done
 
 more-exercises: .venv/.ready$(LOCKS)
-	for exercise in $(MORE); do $(BIN)/python train.py exercise=$$exercise || exit 1; done
-	for exercise in $(OF_TOKENS); do $(BIN)/python train.py exercise=$$exercise recipe=next_edition || exit 1; done
+	for exercise in $(MORE); do $(BIN)/python train.py -m exercise=$$exercise || exit 1; done
+	for exercise in $(OF_TOKENS); do $(BIN)/python train.py -m exercise=$$exercise recipe=next_edition || exit 1; done
 
 how-low: .venv/.ready$(LOCKS)
-	$(BIN)/python train.py exercise=how_low
+	$(BIN)/python train.py -m exercise=how_low
 
 # requirements.lock lacks torch and what only torch needs: its builds for CPUs and for CUDA have different hashes and
-# libraries; LOCKED=1 installs the version in uv.lock. uv.lock has several versions of the packages in BY_EXTRA,
-# depending on the extra: uv chooses them.
-BY_EXTRA := '^(\#|hydra|omegaconf|antlr4|joblib|cloudpickle|nvidia|cuda|triton)'
+# libraries; LOCKED=1 installs the version in uv.lock. uv.lock has several versions of the packages in CHOSEN_BY_UV,
+# depending on Python and on the extra.
+CHOSEN_BY_UV := '^(\#|hydra|omegaconf|antlr4|joblib|cloudpickle|nvidia|cuda|triton)'
 
 lock: .venv/.ready-dev
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/^\([^ ]*==[^+]*\)+.*/\1/' > .venv/freeze
 	rm -f uv.lock
-	uv lock $$(grep -viE $(BY_EXTRA) .venv/freeze | sed 's/^/--upgrade-package /')
+	uv lock $$(grep -viE $(CHOSEN_BY_UV) .venv/freeze | sed 's/^/--upgrade-package /')
 	echo "# The versions that produced the published numbers, written by make lock; make train LOCKED=1 installs them." > requirements.lock
 	uv export --frozen --quiet --extra dev --no-emit-project --prune torch --no-annotate --no-header >> requirements.lock
 
@@ -106,9 +106,12 @@ lint: .venv/.ready-dev$(LOCKS)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Debian's Python without python3-venv leaves .venv/bin/python behind when it fails.
+.DELETE_ON_ERROR:
+
 .venv/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
-	  { echo "Python 3.11, 3.12 or 3.13 is needed; type make PYTHON=<path of one>"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; type make PYTHON=<path of one>"; exit 1; }
 	$(PYTHON) -m venv .venv
 
 INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
@@ -117,14 +120,14 @@ INSTALLED := pyproject.toml setup.py src/timemachine/kernels/fused.cpp
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
 	$(TORCH)
-	$(if $(LOCKED),$(WITH_HASHES),$(PIP) $(HYDRA)) --editable .
+	$(if $(LOCKED),$(WITH_HASHES),$(PIP)) --editable .
 	@touch .venv/.ready $@
 
 .venv/.ready-dev .venv/.ready-dev-locked: $(INSTALLED) | .venv/bin/python
 	@echo "Installing into .venv; this takes minutes, the first time only."
 	@rm -f .venv/.ready*
 	$(TORCH)
-	$(if $(LOCKED),$(WITH_HASHES),$(PIP) $(HYDRA)) --editable '.[dev]'
+	$(if $(LOCKED),$(WITH_HASHES),$(PIP)) --editable '.[dev]'
 	@touch .venv/.ready .venv/.ready$(LOCKS) .venv/.ready-dev $@
 
 # Only adds packages, since others may be reading the compiled kernel.

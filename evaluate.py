@@ -6,10 +6,10 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from timemachine.config import EVALUATE, check
-from timemachine.run.program import class_of, exit_on_setting_errors, find_run
+from timemachine.run.program import HYDRA, class_of, exit_on_setting_errors, find_run
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
+@hydra.main(**HYDRA, config_path="conf", config_name="evaluate")
 @exit_on_setting_errors
 def main(cfg: DictConfig) -> None:
     """Print a table with the window and the stream perplexity of each text."""

@@ -4,18 +4,18 @@ import hydra
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from timemachine.config import require
 from timemachine.run.checks import check_settings
-from timemachine.run.program import continued, exit_on_setting_errors, has_several_processes, open_run
+from timemachine.run.program import HYDRA, exit_on_setting_errors, has_several_processes, open_run
 from timemachine.study.sweep import run_in_child
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
+@hydra.main(**HYDRA, config_path="conf", config_name="train")
 @exit_on_setting_errors
 def main(cfg: DictConfig) -> float:
     """Train a model, test it, write its results; return `optimized_metric`, which a search minimises."""
     if has_several_processes(cfg):  # a job of a sweep, on several devices: as a child program
         return run_in_child()
-    cfg = continued(cfg)  # resume=: the recorded command line and the words typed now
     with open_run(cfg) as run:  # locks the folder
         if run.has_ended:  # a job of a sweep that is repeated
             return run.objective()
@@ -24,6 +24,7 @@ def main(cfg: DictConfig) -> float:
         import lightning.pytorch as L
         from lightning.pytorch.utilities.model_helpers import is_overridden
 
+        from timemachine.datamodule import TimeMachine
         from timemachine.run.checkpoints import last_checkpoint, load_initial_weights
         from timemachine.run.progress import print_results, silence
         from timemachine.run.recorder import Recorder
@@ -32,6 +33,7 @@ def main(cfg: DictConfig) -> float:
         silence()
         L.seed_everything(cfg.seed, verbose=False)
         data = instantiate(cfg.data, _convert_="all")
+        require(isinstance(data, TimeMachine), "data._target_", cfg.data._target_, "must be a subclass of TimeMachine")
         model = instantiate(cfg.model, vocab_size=len(data.vocab), _convert_="all")
         checkpoint = last_checkpoint(run, data)  # to resume from; None for a new run
         if cfg.init_from is not None and not checkpoint:

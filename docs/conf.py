@@ -122,7 +122,7 @@ def read(app: Sphinx, name: str, content: list[str]) -> None:
     elif name == "book" and REPOSITORY:
         # train.py and conf/, too
         clone = rf"%sx git clone --quiet --depth 1 {GITHUB} timemachine\n    %cd timemachine\n    "
-        content[0] = content[0].replace("%pip install --quiet .", f"{clone}%pip install --quiet 'hydra-core<1.4' .")
+        content[0] = content[0].replace("%pip install --quiet .", f"{clone}%pip install --quiet .")
         Path(app.outdir, "book.ipynb").write_text(content[0], encoding="utf-8")
     elif name == "sweeps/reference/cells/report":
         experiments = json.loads((ROOT / "src/timemachine/page/experiments.json").read_text(encoding="utf-8"))

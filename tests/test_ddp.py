@@ -10,7 +10,7 @@ from tests.support.runs import rows, summary
 from timemachine.config import REPOSITORY
 
 # 50 steps. The last batch of an epoch has 3 windows, which processes share unequally. Some steps are clipped.
-TRAINING = ["data.corpus=sample", "logger=csv", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]
+TRAINING = ["data.corpus=sample", "trainer.max_epochs=5", "data.num_train=9219", "seed=1"]
 TRAINING += ["model.hiddens=8", "model.lr=2", "trainer.gradient_clip_val=0.15"]
 # In float32, rounding errors would grow to 1e-6 or more, depending on the processor.
 TRAINING += ["trainer.precision=64-true"]
@@ -66,7 +66,7 @@ def test_torchrun_idle_ranks(program: Program, alone: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_dropout_and_carried_state(program: Program, tmp_path: Path) -> None:
-    recipe = ["recipe=novel", "data.corpus=sample", "logger=csv", "model.hiddens=8", "trainer.precision=64-true"]
+    recipe = ["recipe=novel", "data.corpus=sample", "model.hiddens=8", "trainer.precision=64-true"]
     recipe += ["trainer.max_epochs=2", "trainer.limit_train_batches=20", "trainer.check_val_every_n_epoch=1"]
     recipe += ["model.input_dropout=0.1", "model.output_dropout=0.2"]
     for folder, trainer, started in (("one", ["trainer=cpu"], call_program), ("two", DDP, program)):

@@ -59,8 +59,7 @@ def interrupt(number: signal.Signals, folder: Path, *arguments: str) -> str:
 def assert_same_end(started: Callable[..., Done], folder: Path, *typed: str) -> None:
     """Resume the run, and check that it then equals an uninterrupted one."""
     total = f"trainer.max_epochs={epochs(folder / 'the run') + 2}"
-    of_the_machine = [each for each in typed if each in DDP]
-    assert_succeeded(started("train.py", "resume=the run", "logger=csv", *of_the_machine, total))
+    assert_succeeded(started("train.py", *typed, total))
     (folder / "the run").rename(folder / "interrupted")
     assert_succeeded(started("train.py", *typed, total))
     assert tables_and_weights(folder / "interrupted") == tables_and_weights(folder / "the run")
@@ -68,14 +67,14 @@ def assert_same_end(started: Callable[..., Done], folder: Path, *typed: str) -> 
 
 @pytest.mark.slow
 def test_a_run(tmp_path: Path) -> None:
-    assert "'resume=the run'" in interrupt(signal.SIGINT, tmp_path, *ALONE)
-    interrupt(signal.SIGTERM, tmp_path, "resume=the run", "logger=csv")
+    assert "hydra.run.dir=" in interrupt(signal.SIGINT, tmp_path, *ALONE)
+    interrupt(signal.SIGTERM, tmp_path, *ALONE)
     assert_same_end(call_program, tmp_path, *ALONE)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("typed", "again"), [(ALONE, ["resume=the run", "logger=csv"]), (SWEEP, SWEEP)])
-def test_reader_of_stdout_ends(typed: list[str], again: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("typed", [ALONE, SWEEP])
+def test_reader_of_stdout_ends(typed: list[str], tmp_path: Path) -> None:
     """As with `| head -1`."""
     command = [sys.executable, str(REPOSITORY / "train.py"), *typed]
     pipe = subprocess.PIPE
@@ -84,7 +83,7 @@ def test_reader_of_stdout_ends(typed: list[str], again: list[str], tmp_path: Pat
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 141
-    assert_succeeded(call_program("train.py", *again))
+    assert_succeeded(call_program("train.py", *typed))
     assert {summary(path.parent)["status"] for path in tmp_path.rglob("summary.json")} == {"completed"}
 
 
@@ -114,23 +113,20 @@ def test_killed_again_and_again(typed: list[str], program: Program, tmp_path: Pa
     The epochs outlast the kills. They are no more, since each checkpoint contains the tables so far.
     """
     moments, typed = random.Random(0), [*typed, f"trainer.max_epochs={100 + 20 * KILLS}"]
-    again = typed  # a sweep resumes by the same command
-    if "-m" not in typed:
-        again = ["resume=the run", "logger=csv", *(each for each in typed if each in DDP)]
 
     def last_write() -> int:
         return max((table.stat().st_mtime_ns for table in tmp_path.rglob("metrics.csv")), default=0)
 
-    for number in range(KILLS):
+    for _ in range(KILLS):
         before = last_write()
-        with running(tmp_path, *(again if number else typed)) as run:
+        with running(tmp_path, *typed) as run:
             run.wait_until(lambda: last_write() != before and any(tmp_path.rglob("last.ckpt")))  # noqa: B023  called at once
             time.sleep(moments.uniform(0, 0.1))
             assert run.process.poll() is None  # the program must still be active
             os.killpg(run.process.pid, signal.SIGKILL)
             run.ended()
     started = program if {"-m", "trainer=ddp"} & {*typed} else call_program
-    assert_succeeded(started("train.py", *again))
+    assert_succeeded(started("train.py", *typed))
     killed = results(tmp_path)
     for folder in tmp_path.iterdir():
         shutil.rmtree(folder)

@@ -27,6 +27,7 @@ from timemachine.config import REPOSITORY, Tokens, windows_of
 from timemachine.corpus import find_corpus
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.program import VERSION_BASE
 
 CONF = REPOSITORY / "conf"
 pytestmark = pytest.mark.usefixtures("quick_calls")
@@ -107,7 +108,7 @@ SETTINGS = [
 
 
 def composed(*typed: str) -> Any:
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **VERSION_BASE):
         return compose("train", [*typed])
 
 
@@ -231,22 +232,12 @@ def check_numbers(folder: Path, optimizer_steps: int) -> None:
             assert metrics[f"{split}/bits_per_byte"] == pytest.approx(bits, rel=1e-9, abs=1e-9), split
 
 
-def of_the_machine(typed: str) -> list[str]:
-    """Return the arguments to type again when a run is resumed: loggers, callbacks, plugins."""
-    kept = ("logger", "callbacks", "~callbacks", "trainer.strategy", "trainer.profiler", "trainer.plugins")
-    return [
-        "trainer=cpu",
-        *([] if "logger=" in typed else ["logger=csv"]),
-        *(each for each in typed.split() if each.startswith(kept)),
-    ]
-
-
 def check_resumes(typed: str, whole: Path) -> None:
     """Check that a run that is interrupted after its first epoch resumes to the same files."""
     folder = whole.parent / "cut"
     with with_callback(InterruptAfterFirstEpoch()):
         assert run(folder, typed).returncode == 130
-    again = call_program("train.py", f"resume={folder}", *of_the_machine(typed))
+    again = run(folder, typed)
     assert again.returncode == 0, again.stderr
     assert tables_and_weights(folder) == tables_and_weights(whole)
 
@@ -292,7 +283,7 @@ def test_resuming_a_finished_run(tmp_path: Path) -> None:
     """The run is tested again and gives the same numbers."""
     assert run(tmp_path / "run", "trainer.max_steps=8").returncode == 0
     left, before = tables_and_weights(tmp_path / "run"), summary(tmp_path / "run")
-    assert_succeeded(call_program("train.py", f"resume={tmp_path / 'run'}", "logger=csv"))
+    assert_succeeded(run(tmp_path / "run", "trainer.max_steps=8"))
     after = summary(tmp_path / "run")
     assert tables_and_weights(tmp_path / "run") == left
     assert (after["metrics"], after["kernel"]) == (before["metrics"], before["kernel"])

@@ -1,5 +1,6 @@
 """The version; the sdist and the wheel, installed without `-e`; requirements.lock and uv.lock."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -28,7 +29,8 @@ PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_tex
 LINES = (REPOSITORY / "requirements.lock").read_text(encoding="utf-8").splitlines()
 UV_LOCK = (REPOSITORY / "uv.lock").read_text(encoding="utf-8")
 PACKAGES: list[dict[str, Any]] = tomllib.loads(UV_LOCK)["package"]
-PINNED = {canonicalize_name(name): version for name, version in re.findall(r"^(\S+)==(\S+)", "\n".join(LINES), re.M)}
+# With markers, since some packages have several versions.
+PINNED = [Requirement(line.rstrip("\\")) for line in LINES if re.match(r"\w", line)]
 
 COMPILER = next(filter(shutil.which, ("c++", "g++", "clang++")), None)
 
@@ -129,11 +131,13 @@ from importlib.metadata import version
 from timemachine import kernels, load_run, load_sweep
 print(version("timemachine"), kernels.is_compiled(), kernels.__file__)
 """
-    sample, ours, where = installed.run("-c", small, cwd=tmp_path).stdout.splitlines()[-3:]
+    done = installed.run("-c", small, cwd=tmp_path)
+    assert_succeeded(done)
+    sample, ours, where = done.stdout.splitlines()[-3:]
     version, is_compiled, file = where.split()
     assert version == PROJECT["version"] and is_compiled == str(bool(COMPILER))
     assert Path(file).is_relative_to(installed.python.parents[1])
-    short = ("trainer.max_epochs=2", "trainer.limit_test_batches=0", "logger=csv", "hydra.run.dir=run")
+    short = ("trainer.max_epochs=2", "trainer.limit_test_batches=0", "hydra.run.dir=run")
     assert_succeeded(installed.run("train.py", *short, cwd=programs))
     last = table(programs / "run/metrics.csv")[-1]
     assert ours.split() == [last[name] for name in names]
@@ -143,7 +147,7 @@ print(version("timemachine"), kernels.is_compiled(), kernels.__file__)
 @pytest.mark.slow
 def test_programs_with_the_wheel(installed: Installed, programs: Path, tmp_path: Path) -> None:
     """From any folder, and without the answers of sweeps/reference. A DDP job is a child program."""
-    small = ("data.corpus=sample", "data.num_train=200", "data.num_val=100", "trainer.max_epochs=1", "logger=csv")
+    small = ("data.corpus=sample", "data.num_train=200", "data.num_val=100", "trainer.max_epochs=1")
     sweep = ("-m", *DDP, *small, "hydra.sweep.dir=sweep")
     for command in (("train.py", *sweep), ("evaluate.py", "run=sweep/0"), ("generate.py", "run=sweep/0")):
         name, *arguments = command
@@ -167,10 +171,16 @@ def test_repository_of_an_installed_package(program: Path | str, folder: Path | 
 
 
 def test_lock_pins_each_dependency() -> None:
-    """With the hashes of its files, but for torch, whose version is in uv.lock."""
-    for requirement in map(Requirement, PROJECT["dependencies"]):
-        version = PINNED.get(canonicalize_name(requirement.name))
-        assert requirement.name == "torch" or requirement.specifier.contains(str(version)), requirement
+    """On each Python, with the hashes of its files, but for torch, whose version is in uv.lock."""
+    pythons = re.findall(r":: Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    for python, requirement in itertools.product(pythons, map(Requirement, PROJECT["dependencies"])):
+        here = {"python_version": python, "python_full_version": f"{python}.0"}
+        if requirement.name == "torch" or (requirement.marker and not requirement.marker.evaluate(here)):
+            continue
+        name = canonicalize_name(requirement.name)
+        (pin,) = (each for each in PINNED if each.name == name and (not each.marker or each.marker.evaluate(here)))
+        (version,) = (each.version for each in pin.specifier)
+        assert requirement.specifier.contains(version, prereleases=True), (python, requirement)
     each = "\n".join(LINES[1:]).replace("\\\n", "").splitlines()
     assert len(each) > 100 and all("--hash=sha256:" in line for line in each)
 
@@ -178,16 +188,18 @@ def test_lock_pins_each_dependency() -> None:
 def test_uv_lock() -> None:
     """uv.lock has the versions of requirements.lock and the bounds of pyproject.toml, and names only PyPI."""
     versions = {(package["name"], package.get("version")) for package in PACKAGES}
-    assert versions > {*PINNED.items()}
+    assert versions > {(pin.name, each.version) for pin in PINNED for each in pin.specifier}
     (ours,) = (package for package in PACKAGES if package["name"] == PROJECT["name"])
     locked = {
-        (entry["name"], SpecifierSet(entry.get("specifier", "")), entry.get("marker"))
+        (entry["name"], SpecifierSet(entry.get("specifier", "")), entry.get("marker", ""))
         for entry in ours["metadata"]["requires-dist"]
     }
     bounds = set()
     for extra, requirements in {"": PROJECT["dependencies"], **PROJECT["optional-dependencies"]}.items():
-        marker = f"extra == '{extra}'" if extra else None
-        bounds |= {(canonicalize_name(r.name), r.specifier, marker) for r in map(Requirement, requirements)}
+        for each in map(Requirement, requirements):
+            python = str(each.marker or "").replace("python_version", "python_full_version").replace('"', "'")
+            marker = " and ".join(filter(None, [python, extra and f"extra == '{extra}'"]))
+            bounds.add((canonicalize_name(each.name), each.specifier, marker))
     assert locked == bounds, "run make lock"
     assert set(re.findall(r'"https?://([^/"]+)', UV_LOCK)) == {"pypi.org", "files.pythonhosted.org"}
 

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shlex
 import shutil
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -17,11 +18,13 @@ from tests.support.programs import Program, assert_succeeded, call_program, run_
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
 from timemachine.page.epochs import page_of
+from timemachine.run.program import EXTRAS
 from timemachine.run.run import load_run
 from timemachine.run.summary import read_summary
 from timemachine.run.weights import load_model
 
-SHORT = ("data.corpus=sample", "trainer.max_epochs=2", "logger=csv")
+BRIEF = ("data.corpus=sample", "trainer.max_epochs=2")  # with the default logger, which takes seconds
+SHORT = (*BRIEF, "logger=csv")
 SETTINGS = ("model.hiddens=8", "seed=1", "data.num_train=9219", "trainer.gradient_clip_val=0.15")
 
 # The first step is so large that the loss of the second step is not finite.
@@ -32,7 +35,7 @@ class Run:
     """A completed run of train.py: its output and its folder."""
 
     def __init__(self, cwd: Path) -> None:
-        self.done = run_program("train.py", *SHORT, *SETTINGS, cwd=cwd)
+        self.done = run_program("train.py", *BRIEF, *SETTINGS, cwd=cwd)
         (self.folder,) = cwd.glob("outputs/*/*")
 
     def text(self, name: str) -> str:
@@ -67,10 +70,10 @@ def test_output(short_run: Run) -> None:
 def test_files(short_run: Run) -> None:
     assert {path.name for path in short_run.folder.iterdir()} == {
         ".hydra", ".lock", "checkpoints", "metrics.csv", "model.safetensors", "page.html",
-        "perplexity.png", "sample.txt", "steps.csv", "summary.json",
+        "perplexity.png", "sample.txt", "steps.csv", "summary.json", "wandb", "wandb.json",
     }  # fmt: skip
     assert {path.name for path in (short_run.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
-    assert set(SHORT + SETTINGS) == set(re.findall(r"^- (.*)$", short_run.text(".hydra/overrides.yaml"), re.MULTILINE))
+    assert set(BRIEF + SETTINGS) == set(re.findall(r"^- (.*)$", short_run.text(".hydra/overrides.yaml"), re.MULTILINE))
     model, vocab = load_model(str(short_run.folder / "model.safetensors"))
     assert short_run.text("sample.txt") == model.predict("it has", 20, vocab) + "\n"
     assert (short_run.folder / "perplexity.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
@@ -97,7 +100,7 @@ def test_gpu_against_cpu(precision: str, tolerance: float, program: Program, tmp
 
 def test_generate(short_run: Run, program: Program) -> None:
     run = f"run={short_run.folder}"
-    done = program("generate.py", run, 'prefix="Time, traveller (it\'s me)!"')
+    done = program("generate.py", run, "prefix=Time, traveller (it's ${me})!")
     model, vocab = load_model(str(short_run.folder))
     assert_succeeded(done)
     assert done.stdout == model.predict("time traveller it s me ", 20, vocab) + "\n"
@@ -173,6 +176,22 @@ def test_a_run_that_diverges(typed: Sequence[str], tmp_path: Path) -> None:
 # A user's own classes
 
 
+FAILING = """
+from pathlib import Path
+
+from lightning.pytorch import Callback
+
+
+class Failing(Callback):
+    def __init__(self, note):
+        self.note = note
+
+    def on_train_epoch_start(self, trainer, pl_module):
+        if trainer.current_epoch == 1 and not Path("failed").exists():
+            Path("failed").touch()
+            raise ValueError("my mistake")
+"""
+
 OWN = """
 from timemachine.datamodule import TimeMachine
 from timemachine.language_model import RNNLMScratch
@@ -211,10 +230,11 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_own_model(tmp_path: Path, own: Path) -> None:
     """Training, resuming and the other programs use the class, or say that they need it; never another one."""
     named = "model._target_=own_models.Scaled"
-    assert_succeeded(call_program("train.py", *SHORT, named, "+model.scale=2", "model.hiddens=8", "hydra.run.dir=run"))
+    typed = ("train.py", *BRIEF, named, "+model.scale=2", "model.hiddens=8", "hydra.run.dir=run")
+    assert_succeeded(run_program(*typed, cwd=tmp_path, PYTHONPATH=str(own)))
     metrics = read_summary(tmp_path / "run")["metrics"]
     for command in (
-        ("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3"), ("generate.py", "run=run"),
+        ("train.py", *SHORT, "hydra.run.dir=run", "trainer.max_epochs=3"), ("generate.py", "run=run"),
         ("train.py", *SHORT, "init_from=run", "hydra.run.dir=child"),
         ("evaluate.py", "run=run", "model._target_=own_models.Broken"),
     ):  # fmt: skip
@@ -226,8 +246,7 @@ def test_own_model(tmp_path: Path, own: Path) -> None:
     assert read_summary(tmp_path / "run")["metrics"] == metrics
     done = call_program("evaluate.py", "run=run", named)
     assert f" {metrics['val/perplexity']:.2f} ±" in done.stdout, done.stderr
-    again = ("resume=run", "logger=csv", "trainer.max_epochs=3", named, "+model.scale=2")
-    assert_succeeded(call_program("train.py", *again))
+    assert_succeeded(call_program(*typed, "logger=csv", "trainer.max_epochs=3"))
     assert read_summary(tmp_path / "run")["metrics"]["epoch"] == 3
 
 
@@ -252,67 +271,77 @@ def test_arguments_that_are_left_to_the_class(tmp_path: Path, own: Path) -> None
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        # a value out of range, or of the wrong type
+        # a value out of range
         ("seed=x", "seed=x"), ("tags=wide", "wide"), ("model.hiddens=-3", "-3"), ("model.cell={a:1}", "model.cell"),
-        ("trainer.accumulate_grad_batches=0", "batches=0"), ("trainer.deterministic=foo", "deterministic=foo"),
-        ("callbacks.progress.every_n_epochs=-3", "-3"), ("callbacks.best_checkpoint.filename={}", "filename"),
+        ("trainer.accumulate_grad_batches=0", "batches=0"), ("callbacks.progress.every_n_epochs=-3", "-3"),
         ("callbacks=early_stopping +callbacks.early_stopping.min_delta=-inf", "min_delta=-inf"),
         ("init_from=''", "init_from"), ("optimized_metric=epoch", "optimized_metric=epoch"),
         # a name that nothing is found for
-        ("data.corpus=nowhere.txt", "nowhere"), ("resume=nowhere", "nowhere"), ("init_from=nowhere", "nowhere"),
+        ("data.corpus=nowhere.txt", "nowhere"), ("init_from=nowhere", "nowhere"),
+        # a value that cannot be resolved
+        ("model.hiddens=${nothing}", "nothing"), ("model.hiddens='???'", "model.hiddens"),
+        ("model.hiddens=${divide:1,0}", "model.hiddens"), ("+name=${nothing}", "nothing"),
+        ("hydra.run.dir=", "hydra.run.dir"),
+        # a device or a package that is missing: Lightning's message
+        ("trainer=gpu trainer.devices=99", "gpu"), ("trainer.strategy=deepspeed", "DeepSpeed"),
         # a value that nothing would read
         ("+hidens=64", "hidens=64"), ("+model.vocab_size=5", "model.vocab_size=5"),
         ("+trainer.callbacks=x", "trainer.callbacks"), ("model.embedding_dim=8", "embedding_dim=8"),
         ("model=scratch model.backward=fused", "backward=fused"), ("hydra.job.chdir=true", "hydra.job.chdir=true"),
-        # a sweep whose report could not be written
-        ("exercise=clipping model.hiddens=4,8", "clipping"), ("exercise=clipping recipe=novel", "recipe=novel"),
-        ("exercise=clipping,relu", "exercise"), ("exercise=cells model=rnn", "model=regularized"),
-        ("exercise=clipping callbacks=default", "callbacks.early_stopping"),
+        ("data._target_=types.SimpleNamespace", "data._target_"),
+        # a sweep whose report could not be written, or that is no sweep
+        ("-m exercise=clipping model.hiddens=4,8", "clipping"), ("-m exercise=clipping recipe=novel", "recipe=novel"),
+        ("-m exercise=clipping,relu", "exercise"), ("-m exercise=cells model=rnn", "model=regularized"),
+        ("-m exercise=clipping callbacks=default", "callbacks.early_stopping"),
+        ("exercise=clipping", "train.py -m .*exercise=clipping"),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_one_line(typed: str, says: str, tmp_path: Path) -> None:
-    flags = ["-m"] if "exercise=" in typed else []
-    done = call_program("train.py", *flags, "data.corpus=sample", "logger=csv", *typed.split(), "hydra.run.dir=run")
+    words = typed.split()
+    flags = ["-m"] if words[0] == "-m" else []
+    words = ["data.corpus=sample", "logger=csv", "hydra.run.dir=run", *words[len(flags) :]]
+    done = call_program("train.py", *flags, *words)
     assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert re.search(says, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("typed", EXTRAS)
+def test_a_missing_extra_is_named(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timemachine.run.program.find_spec", lambda _: None)
+    done = call_program("train.py", typed)
+    assert done.returncode == 1 and done.stderr.startswith(f"error: {typed}: ") and EXTRAS[typed][1] in done.stderr
 
 
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("recipe=novel", "data.num_"), ("model=scratch", "model"), ("seed=2", "seed=2"), ("-m model.lr=1,2", "resume="),
+        ("recipe=novel", "data.num_"), ("model=scratch", "model._target_"), ("seed=2", "seed=2"),
+        ("seed=2 model.lr=2 data.num_steps=9", "seed=2 model.lr=2 data.num_steps=9 .*: .* seed=1 model.lr=1"),
         ("init_from=other", "init_from"), ("trainer.val_check_interval=1000", "val_check_interval"),
+        ("optimized_metric=val/bits_per_byte", "optimized_metric"),
         ("+callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder", "LearningRateFinder"),
     ],
 )  # fmt: skip
 def test_a_rejected_resume_changes_nothing(typed: str, says: str, short_run: Run, tmp_path: Path) -> None:
     folder = shutil.copytree(short_run.folder, tmp_path / "run")
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-    done = call_program("train.py", *typed.split(), "resume=run", "logger=csv", "trainer.max_epochs=4")
+    again = (*SHORT, *SETTINGS, "hydra.run.dir=run", "trainer.max_epochs=4", *typed.split())
+    done = call_program("train.py", *again)
     assert done.returncode == 1, done.stderr
     said = re.search(f"^(error|ValueError): .*{says}", done.stderr, re.MULTILINE)  # the second is Lightning's
     assert said, done.stderr
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-def test_words_to_type_again(tmp_path: Path) -> None:
-    """The named words suffice, such as `callbacks=early_stopping` with a setting of its file."""
-    typed = ("callbacks=early_stopping", "callbacks.early_stopping.patience=5", "hydra.run.dir=run")
-    assert_succeeded(call_program("train.py", *SHORT, "trainer.max_epochs=1", *typed))
-    again = ("resume=run", "logger=csv", "trainer.max_epochs=2")
-    refused = call_program("train.py", *again)
-    named = re.search("started with (.*?);", refused.stderr)
-    assert refused.returncode == 1 and named, refused.stderr
-    assert_succeeded(call_program("train.py", *again, *named[1].split()))
-
-
-def test_nothing_to_resume(short_run: Run, tmp_path: Path) -> None:
-    """Without last.ckpt nothing says which experiment it was, and the text to read would be the folder's choice."""
-    folder = shutil.copytree(short_run.folder, tmp_path / "run")
-    (folder / "checkpoints/last.ckpt").unlink()
-    for more in ([], ["seed=7", "model.hiddens=5"]):
-        done = call_program("train.py", "resume=run", "logger=csv", *more)
-        assert done.returncode == 1 and done.stderr.startswith("error: resume=run: nothing to resume"), done.stderr
+def test_an_unfinished_run_prints_how_to_resume(tmp_path: Path, own: Path) -> None:
+    """The printed command continues it: here one whose callback failed, with words that need quotes."""
+    (own / "failing.py").write_text(FAILING)
+    named = "+callbacks.failing={_target_:failing.Failing,note:'a, b'}"
+    done = call_program("train.py", *SHORT, named, "hydra.run.dir='the run, (1)'", "model.hiddens=8")
+    printed = re.search(r"^resume with +python (train\.py .*)$", done.stdout, re.MULTILINE)
+    assert done.returncode == 1 and "my mistake" in done.stderr and printed, done.stdout
+    assert_succeeded(call_program(*shlex.split(printed[1])))
+    assert [row["epoch"] for row in rows(tmp_path / "the run, (1)/metrics.csv")] == [1, 2]
 
 
 def test_tuned_values_are_recorded(tmp_path: Path) -> None:
@@ -331,36 +360,104 @@ def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
 
 
 def test_nothing_in_a_folder_is_imported(tmp_path: Path, own: Path) -> None:
-    """Loggers, callbacks and plugins that summary.json names are not built, nor is another class.
-
-    Nor are settings of the machine taken: another one may have no such device.
-    """
-    assert call_program("train.py", *SHORT, "trainer.max_epochs=1", "hydra.run.dir=run").returncode == 0
+    """Neither the settings in summary.json nor the files in .hydra/ are built or composed: only what is typed."""
+    typed = ("train.py", *SHORT, "hydra.run.dir=run", "model.hiddens=8")
+    assert_succeeded(call_program(*typed, "trainer.max_epochs=1"))
     (own / "evil.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')\n")
-    path = tmp_path / "run/summary.json"
+    path, evil = tmp_path / "run/summary.json", {"_target_": "evil.Evil"}
     content = json.loads(path.read_text())
-    evil, settings = {"_target_": "evil.Evil"}, content["settings"]
-    settings |= {"callbacks": {"evil": evil}, "logger": {"evil": evil}}
-    settings["trainer"] |= {"plugins": [evil], "profiler": evil, "precision": "${oc.env:HOME}", "accelerator": "tpu"}
+    content["settings"] |= {"callbacks": {"evil": evil}, "logger": {"evil": evil}}
+    content["settings"]["trainer"] |= {"plugins": [evil], "profiler": evil}
+    content["overrides"] += ["+callbacks.evil._target_=evil.Evil"]
     path.write_text(json.dumps(content))
-    assert_succeeded(call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=2"))
-    others = ({"data": settings["data"] | {"extra": evil}}, {"model": settings["model"] | evil}, {"model": 3})
-    changes = [{"settings": settings | other} for other in others]
-    words = ("model._target_=evil.Evil", "+callbacks.evil._target_=evil.Evil")
-    changes += [{"overrides": [*content["overrides"], word]} for word in words]
-    for change in changes:
-        path.write_text(json.dumps(content | change))
-        done = call_program("train.py", "resume=run", "logger=csv", "trainer.max_epochs=3")
-        assert done.returncode == 1 and done.stderr.startswith("error: ") and not (tmp_path / "executed").exists()
+    for name in ("config", "overrides", "hydra"):
+        (path.parent / ".hydra" / f"{name}.yaml").write_text("callbacks:\n  evil:\n    _target_: evil.Evil\n")
+    assert_succeeded(call_program(*typed))
+    settings = content["settings"]
+    for other in ({"data": settings["data"] | {"extra": evil}}, {"model": settings["model"] | evil}, {"model": 3}):
+        path.write_text(json.dumps(content | {"settings": settings | other}))
+        done = call_program(*typed, "trainer.max_epochs=3")
+        assert done.returncode == 1 and done.stderr.startswith("error: "), done.stderr
+    assert not (tmp_path / "executed").exists()
+
+
+VICTIMS = ("local://{}", "{}", "run/checkpoints/../../victim", "file://{}", "~/victim", "../victim/notes.ckpt")
+
+
+@pytest.mark.parametrize("path", VICTIMS)
+@pytest.mark.parametrize("guard", ["callbacks=none", "trainer.plugins=null"])
+def test_paths_of_a_checkpoint_are_not_followed(
+    guard: str, path: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning removes the former best checkpoint at any path that the state of a ModelCheckpoint names.
+
+    The folder is somebody else's; the user types settings that leave out callbacks or plugins.
+    """
+    monkeypatch.setenv("HOME", str(tmp_path))
+    victim = tmp_path / "victim"
+    victim.mkdir()
+    (victim / "notes.ckpt").touch()
+    typed = ["train.py", *SHORT, "hydra.run.dir=run", "model.hiddens=8", guard]
+    if guard == "callbacks=none":
+        saver = {"monitor": "val/perplexity", "filename": "best", "dirpath": "run/checkpoints", "save_last": "true"}
+        saver["_target_"] = "lightning.pytorch.callbacks.ModelCheckpoint"
+        typed += [f"+callbacks.mine.{name}={value}" for name, value in saver.items()]
+    assert_succeeded(call_program(*typed, "trainer.max_epochs=1"))
+    checkpoint = tmp_path / "run/checkpoints/last.ckpt"
+    content, named = torch.load(checkpoint, weights_only=True), path.format(victim)
+    states = [state for name, state in content["callbacks"].items() if name.startswith("ModelCheckpoint")]
+    for state in states:
+        state |= dict.fromkeys(("best_model_path", "kth_best_model_path", "last_model_path"), named)
+        state |= {"best_k_models": {named: torch.tensor(1e9)}, "best_model_score": torch.tensor(1e9)}
+    torch.save(content, checkpoint)
+    assert_succeeded(call_program(*typed))
+    assert states and (victim / "notes.ckpt").exists()
+
+
+@pytest.mark.parametrize("link", ["checkpoints", ".hydra", "checkpoints/best.ckpt", "wandb"])
+def test_a_link_out_of_a_folder_is_not_followed(link: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/last.ckpt").touch()
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    if (tmp_path / "run" / link).exists():
+        (tmp_path / "run" / link).rmdir()
+    (tmp_path / "run" / link).symlink_to(tmp_path / "mine")
+    done = call_program("train.py", *SHORT, "hydra.run.dir=run")
+    assert done.returncode == 1 and done.stderr.startswith(f"error: run/{link}: ") and done.stderr.count("\n") == 1
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["last.ckpt"]
 
 
 def test_names_that_a_plus_adds_are_rejected() -> None:
-    """In programs that pass nothing on, also names of a known group."""
+    """In programs that pass nothing on, also names of a known group. Names of settings are taken."""
     for name, typed in (("generate.py", "+num_pred=5"), ("evaluate.py", "+data.corpu=x")):
         done = call_program(name, "run=run", typed)
         assert done.returncode == 1 and done.stderr.startswith(f"error: {typed[1:]}: "), done.stderr
-    done = call_program("generate.py", "run=run", "prefix={a:1}")
+    for name, typed in (("generate.py", "~num_preds"), ("generate.py", "num_preds='???'"), ("evaluate.py", "~run")):
+        done = call_program(name, "run=run", typed)
+        assert done.returncode == 1 and done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
+    done = call_program("generate.py", "run=nowhere", "+top_k=3")
+    assert done.returncode == 1 and done.stderr.startswith("error: run=nowhere: "), done.stderr
+
+
+def test_a_prefix_is_a_text(short_run: Run) -> None:
+    """As it is typed, also for several runs: no list, no choice of a sweep, no interpolation, no missing value."""
+    for typed, read in (("{a: 1}", " a "), ("a, b", "a b"), ("null", "null"), ("${oc.env:HOME}", " oc env home ")):
+        done = call_program("generate.py", "-m", f"prefix={typed}", f"run={short_run.folder}", "num_preds=1")
+        assert_succeeded(done)
+        assert re.fullmatch(f"{read}[a-z ]\n", done.stdout), done.stdout
+    done = call_program("generate.py", f"run={short_run.folder}", "++prefix=[a]")
     assert done.returncode == 1 and done.stderr.startswith("error: prefix=")
+
+
+@pytest.mark.parametrize("name", ["evaluate", "generate"])
+def test_help_has_the_comments_of_conf(name: str) -> None:
+    """And examples, on one screen."""
+    shown = call_program(f"{name}.py", "--help").stdout.splitlines()
+    text = (REPOSITORY / f"conf/{name}.yaml").read_text(encoding="utf-8").partition("\nhydra:")[0]
+    comments = re.findall(r"^ *(\w+): .*# (.*)$", text, re.MULTILINE)
+    listed = [re.fullmatch(r"  ([\w.]+) {2,}(.*)", line) for line in shown]
+    assert [(found[1].rpartition(".")[2], found[2]) for found in listed if found] == comments and len(comments) > 4
+    assert len(shown) <= 24 and max(map(len, shown)) < 100
 
 
 def test_help_names_files_of_conf() -> None:

@@ -1,4 +1,4 @@
-"""Every command, example and link of the Markdown pages."""
+"""The settings of the commands in the Markdown pages, their examples and links. test_commands.py runs the commands."""
 
 import importlib.util
 import re
@@ -13,19 +13,18 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 import timemachine.run.program  # noqa: F401 (registers the resolvers of conf/)
-from tests.support.programs import Program, assert_succeeded
+from tests.support.documents import PAGES, commands, filled_in
+from tests.support.programs import Program
 from timemachine.config import EVALUATE, GENERATE, REPOSITORY, check
 from timemachine.page import EXPERIMENTS
+from timemachine.run.console import with_quoted
+from timemachine.run.program import VERSION_BASE
 from timemachine.study.probes import PACKAGES
 
-FILES = [file for folder in (".", "docs") for file in sorted((REPOSITORY / folder).glob("*.md"))]
-PAGES = {file.relative_to(REPOSITORY).as_posix(): file.read_text(encoding="utf-8") for file in FILES}
+# Not the commands of the diffs in docs/extending.md, which test_commands.py applies.
+PRINTED = [command for page in PAGES if page not in ("CHANGELOG.md", "docs/extending.md") for command in commands(page)]
 COMMANDS = [
-    line.partition("  #")[0].strip()
-    for text in PAGES.values()
-    for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
-    for line in re.sub(r"\s*\\\n\s*", " ", block).splitlines()  # a backslash joins two lines
-    if line.startswith("python ")
+    each for each in dict.fromkeys(map(filled_in, PRINTED)) if re.match(r"python (-m timemachine|\w+\.py) ", each)
 ]
 SOURCE = REPOSITORY / "src/timemachine"
 OPTIONAL = {"hydra/sweeper": "hydra_optuna_sweeper", "submitit": "hydra_submitit_launcher"}  # Hydra's plugins
@@ -76,7 +75,7 @@ def first_job(overrides: list[str]) -> list[str]:
 
 def composed(name: str, overrides: list[str]) -> DictConfig:
     """Return the settings of a command, or of the first job of a sweep or an exercise."""
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION_BASE):
         config = compose(name, first_job(overrides), return_hydra_config=True)
         if not (params := config.hydra.sweeper.params):
             with read_write(config), open_dict(config):
@@ -85,37 +84,31 @@ def composed(name: str, overrides: list[str]) -> DictConfig:
         return compose(name, first_job([*(f"{key}={values}" for key, values in params.items()), *overrides]))
 
 
+@pytest.mark.filterwarnings("ignore:hydra.utils.instantiate")  # outside hydra.main Hydra 1.4 warns of any class
 @pytest.mark.parametrize("command", COMMANDS)
 def test_command(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: Any) -> None:
     """Compose the settings, and build the text and the model; other tests train, evaluate and generate."""
-    name, *arguments = shlex.split(command.replace("…", "run"))[1:]
+    name, *arguments = shlex.split(command)[1:]
     if name == "-m":
         assert importlib.util.find_spec(arguments[0])
         return
     for words, plugin in OPTIONAL.items():
         if words in command:
             pytest.importorskip(f"hydra_plugins.{plugin}")
-    config = composed(name.removesuffix(".py"), [word for word in arguments if word != "-m"])
+    if name == "generate.py":
+        arguments = with_quoted("prefix", arguments)
+    config = composed(name.removesuffix(".py"), [word for word in arguments if not word.startswith("-")])
     if name != "train.py":
         settings: Any = OmegaConf.to_container(config)
         check(settings, {"evaluate.py": EVALUATE, "generate.py": GENERATE}[name])
         return
-    (tmp_path / "my_models.py").write_text("from timemachine.language_model import RNNLMScratch as MyLM\n")
+    (tmp_path / "my_models.py").write_text("from timemachine.language_model import RNNLMScratch as MomentumLM\n")
     monkeypatch.syspath_prepend(tmp_path)
     config.data.search_dirs = [str(request.getfixturevalue("novels"))]
-    if config.data.corpus in ("my_texts", "my_text.txt"):
+    if config.data.corpus in ("my_texts", "my_text.txt", "my text (2nd).txt"):
         config.data.corpus = str(REPOSITORY / "src/timemachine/texts")  # includes the sample
     data = instantiate(config.data, _convert_="all")
     instantiate(config.model, vocab_size=len(data.vocab), _convert_="all")
-
-
-@pytest.mark.slow
-def test_own_model_of_readme(tmp_path: Path, program: Program) -> None:
-    (_, own) = re.findall(r"```python\n(.*?)```", PAGES["README.md"], re.DOTALL)
-    command = own.partition("# my_models.py: ")[2].partition("\n")[0]
-    (tmp_path / "my_models.py").write_text(own)
-    small = ["data.corpus=sample", "data.num_train=100", "data.num_val=50", "trainer.max_epochs=1", "logger=csv"]
-    assert_succeeded(program(*shlex.split(command)[1:], *small, PYTHONPATH=str(tmp_path)))
 
 
 @pytest.mark.slow

@@ -22,6 +22,7 @@ from pandas import DataFrame, Series
 
 import timemachine.run.program  # noqa: F401  resolvers of conf/
 from timemachine.config import REPOSITORY
+from timemachine.run.program import VERSION_BASE
 from timemachine.run.summary import flat
 from timemachine.study import report
 from timemachine.study.comparison import against, at_best, compare, estimate, fisher, holm
@@ -124,7 +125,7 @@ def jobs_of(name: str) -> DataFrame:
     """Return the runs of a reference sweep, also with the settings that all of them share."""
     jobs = pd.read_csv(REFERENCE / name / "summary.csv")
     recipe, _, exercise = name.rpartition("/")
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION_BASE):
         typed = [f"exercise={exercise}", *([f"recipe={recipe}"] if recipe else [])]
         cfg = compose("train", typed, return_hydra_config=True)
     varied = OmegaConf.to_container(cfg.hydra.sweeper).get("params", {})  # type: ignore[union-attr]

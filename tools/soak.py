@@ -42,8 +42,8 @@ def commands(number: int) -> Iterator[list[str]]:
     """Yield a run, its resumption, evaluation and generation, and a sweep and its resumption."""
     run, sweep = f"outputs/{number}", f"sweeps/{number}"
     sweeping = ["train.py", "-m", *SMALL, "trainer.max_epochs=1", "seed=0,1", f"hydra.sweep.dir={sweep}"]
-    yield ["train.py", *SMALL, "trainer.max_epochs=1", f"hydra.run.dir={run}"]
-    yield ["train.py", f"resume={run}", "logger=csv", "trainer.max_epochs=2"]
+    for number_of_epochs in (1, 2):
+        yield ["train.py", *SMALL, f"trainer.max_epochs={number_of_epochs}", f"hydra.run.dir={run}"]
     yield ["evaluate.py", f"run={run}", "data.corpus=sample"]
     yield ["generate.py", f"run={run}", "num_samples=2", "alpha=1"]
     yield sweeping

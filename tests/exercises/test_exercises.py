@@ -75,7 +75,7 @@ def test_every_exercise_ends_in_a_report(
 ) -> None:
     monkeypatch.setattr(figures, "perplexity_figure", lambda *_: None)  # a fifth of the time
     here = "hydra.launcher.n_jobs=1"  # workers would import again
-    done = call_program("train.py", f"exercise={exercise}", *typed, here)
+    done = call_program("train.py", "-m", f"exercise={exercise}", *typed, here)
     assert done.returncode == 0, done.stderr
     (sweep,) = (tmp_path / "sweeps" / exercise).iterdir()
     report, jobs = (sweep / "report.md").read_text(), load_jobs(sweep)

@@ -17,6 +17,7 @@ from timemachine.evaluation.ngrams import kneser_ney
 from timemachine.evaluation.scores import score, stream_nll
 from timemachine.exercises import how_low
 from timemachine.language_model import RNNLMScratch
+from timemachine.run.program import VERSION_BASE
 
 
 def test_probe_reads_targets_once(sample: Corpus) -> None:
@@ -35,7 +36,7 @@ def test_probe_reads_targets_once(sample: Corpus) -> None:
 
 
 def test_last_step_is_the_recipe() -> None:
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(REPOSITORY / "conf"), **VERSION_BASE):
         exercise = compose("train", ["exercise=how_low"], return_hydra_config=True)
         (steps,) = OverridesParser.create().parse_overrides([f"network={exercise.hydra.sweeper.params.network}"])
         *_, last = steps.sweep_string_iterator()

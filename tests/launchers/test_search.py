@@ -10,7 +10,7 @@ from tests.support.runs import table
 
 pytest.importorskip("hydra_plugins.hydra_optuna_sweeper", reason="needs Hydra 1.4: pip install -e '.[search]'")
 
-SMALL = ["data.corpus=sample", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1", "logger=csv"]
+SMALL = ["data.corpus=sample", "data.num_train=64", "data.num_val=64", "trainer.max_epochs=1"]
 SMALL += ["trainer.limit_test_batches=0", "hydra.sweeper.n_jobs=1"]
 
 

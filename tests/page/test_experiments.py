@@ -58,9 +58,7 @@ def test_commands_give_the_numbers_of_the_page(page: "Page", tmp_path: Path, nov
     for number, commands in enumerate(page.evaluate(COMMANDS, EXPERIMENTS)):
         for place, command in enumerate(commands):
             folder, python = tmp_path / f"{number}-{place}", EXPERIMENTS[number]["python"][place]
-            program(
-                "train.py", *arguments(command), "logger=csv", f"hydra.run.dir={folder}", f"data.search_dirs=[{novels}]"
-            )
+            program("train.py", *arguments(command), f"hydra.run.dir={folder}", f"data.search_dirs=[{novels}]")
             summary = read_summary(folder)
             measured = None if summary["status"] == "diverged" else summary["metrics"]["val/perplexity"]
             if (python is None) != (measured is None) or (python and measured != pytest.approx(python, rel=0.05)):

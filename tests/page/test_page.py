@@ -104,10 +104,10 @@ def test_no_path_is_published(tmp_path: Path) -> None:
     model = random_model()
     summary = summary_of(model, "a book")
     summary["settings"]["data"] |= {"corpus": f"{tmp_path}/secret.txt", "search_dirs": [f"{tmp_path}/dirs"]}
-    summary["settings"] |= {"resume": f"{tmp_path}/run", "logger": {"wandb": {"entity": "whoever"}}}
+    summary["settings"] |= {"init_from": f"{tmp_path}/run", "logger": {"wandb": {"entity": "whoever"}}}
     summary["corpus"] |= {"source": f"{tmp_path}/secret.txt", "name": "secret", "sha256": "0"}
     text = make_page(model, LETTERS, summary).decode()
-    for secret in (str(tmp_path), "secret", "search_dirs", "resume", "whoever", str(REPOSITORY), str(Path.home())):
+    for secret in (str(tmp_path), "secret", "search_dirs", "whoever", str(REPOSITORY), str(Path.home())):
         assert secret not in text
 
 

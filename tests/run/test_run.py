@@ -25,8 +25,8 @@ SETTINGS: dict[str, Any] = {"seed": 3, "model": {"hiddens": 32}, "data": {}, "tr
 
 def opened(folder: Path, is_job: bool = False, **settings: Any) -> Run:
     """Return a run to train in."""
-    typed = ["--config-dir=mine", "model.hiddens=32"]
-    return Run(folder, new_summary(copy.deepcopy(SETTINGS) | settings, typed[1:], "none"), is_job=is_job, again=typed)
+    words = ["--config-dir=mine", "model.hiddens=32"]
+    return Run(folder, new_summary(copy.deepcopy(SETTINGS) | settings, words, "none"), is_job=is_job)
 
 
 def test_summary_before_and_after_updates(tmp_path: Path) -> None:

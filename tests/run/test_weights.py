@@ -44,7 +44,7 @@ def saved(folder: Path, changes: dict[str, Any] | None = None, step: int = 3) ->
     text: Any = {"tokens": VOCAB.idx_to_token, "kind": "letters", "sha256": "0"}
     state: dict[str, Any] = {"class": class_name(RNNLMScratch), "global_step": step, "TimeMachine": text}
     state |= {"state_dict": MODEL.state_dict(), "hyper_parameters": dict(MODEL.hparams)}
-    AtomicCheckpointIO(path.parent).save_checkpoint(state | (changes or {}), path)
+    AtomicCheckpointIO().save_checkpoint(state | (changes or {}), path)
     return path
 
 

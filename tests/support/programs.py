@@ -22,7 +22,7 @@ Done = subprocess.CompletedProcess[str]
 Program = Callable[..., Done]
 DEADLINE = 600  # in seconds, so that no test hangs
 TINY = ["data.corpus=sample", "data.num_train=515", "data.num_val=100", "data.batch_size=256", "data.num_steps=8"]
-TINY += ["model.hiddens=8", "logger=csv"]
+TINY += ["model.hiddens=8"]
 DDP = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 
 

@@ -81,7 +81,7 @@ def fit(
         run.prints = False
         checkpoint, recorder = last_checkpoint(run, data), Recorder(run, {})
         built = pl.Trainer(
-            callbacks=[*callbacks, recorder], logger=logger, plugins=[AtomicCheckpointIO(checkpoints)],
+            callbacks=[*callbacks, recorder], logger=logger, plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
             **quiet | {"num_sanity_val_steps": 0, "log_every_n_steps": 1} | given,
         )  # fmt: skip

@@ -75,11 +75,12 @@ def test_a_run_is_recorded_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_resumed_run_is_one_run(tmp_path: Path) -> None:
     """The folder, which may be somebody else's, chooses no project, entity, mode or server."""
-    assert_succeeded(call_program("train.py", *RUN, "trainer.max_epochs=1", "logger.wandb.group=ours"))
+    typed = ("train.py", *RUN, "logger.wandb.group=ours")
+    assert_succeeded(call_program(*typed, "trainer.max_epochs=1"))
     kept = tmp_path / "run/wandb.json"
     foreign = {"entity": "thief", "project": "strangers", "mode": "online", "base_url": "http://127.0.0.1:9"}
     kept.write_text(json.dumps(json.loads(kept.read_text()) | foreign))
-    assert_succeeded(call_program("train.py", "resume=run", "trainer=cpu", "trainer.max_epochs=3"))
+    assert_succeeded(call_program(*typed, "trainer.max_epochs=3"))
     first, again = offline_runs(tmp_path / "run")
     assert first.about.run_id == again.about.run_id
     assert (again.about.entity, again.about.project, again.about.run_group) == ("", PROJECT, "ours")

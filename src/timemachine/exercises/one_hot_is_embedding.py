@@ -50,7 +50,7 @@ class Copy(Callback):
 
         Raises SettingError for steps that the copy does not make.
         """
-        rule, number = "not supported by probes=[differences]", trainer.accumulate_grad_batches
+        rule, number = "not supported by probes=[one_hot_is_embedding]", trainer.accumulate_grad_batches
         require(number == 1, "trainer.accumulate_grad_batches", number, rule, 1)
         algorithm = trainer.gradient_clip_algorithm and trainer.gradient_clip_algorithm.value
         require(algorithm in (None, "norm"), "trainer.gradient_clip_algorithm", algorithm, rule, "norm")

@@ -19,7 +19,7 @@ from timemachine.datamodule import TimeMachine
 from timemachine.errors import OtherRun, SettingError, one_line
 from timemachine.language_model import RNNLMScratch
 from timemachine.run.files import not_written, relative_path
-from timemachine.run.run import ENDED, Run, load_run
+from timemachine.run.run import ENDED, IDENTITY, Run, load_run
 from timemachine.run.weights import class_name, load_model, unreadable
 from timemachine.vocab import Vocab
 
@@ -27,15 +27,10 @@ PATHS = ("best_model_path", "kth_best_model_path", "last_model_path")  # in the 
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Write a checkpoint whole or not at all, and remove only the checkpoints of this run.
+    """Write a checkpoint whole or not at all.
 
     Lightning writes a checkpoint into /tmp, from where a move to another file system is a copy that a kill cuts short.
-    And it removes any path that the state of a ModelCheckpoint names, although this state comes from a file. `folder`:
-    the folder of the checkpoints. Elsewhere only files that this process has saved are removed.
     """
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder, self.saved = Path(folder), set[Path]()
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write a file in the same folder, then rename it. Raises UserError if it cannot be written."""
@@ -45,23 +40,15 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             part.replace(path)
         except (OSError, RuntimeError) as error:  # torch raises a RuntimeError if the disk is full
             raise not_written(Path(path), part, error) from error
-        self.saved.add(Path(path).resolve())
-
-    def remove_checkpoint(self, path: str | Path) -> None:
-        """Remove a checkpoint that lies in `folder`, or that this process has saved."""
-        place = Path(path).resolve()
-        # `folder` is not resolved itself: in a folder from somebody else it may be a link to any folder of yours.
-        if place.parent == self.folder.parent.resolve() / self.folder.name or place in self.saved:
-            super().remove_checkpoint(path)
 
 
 class ExactResume(Callback):
     """Save and restore the states of the random number generators, which Lightning's checkpoints lack.
 
-    Also corrects four things that Lightning 2.6 does to a resumed run: it ends the last epoch twice with max_steps,
-    rounds 64-bit weights to 32 bits, forgets the best checkpoint of a run that was moved, and trains one more epoch if
-    EarlyStopping ended the run. Known gap: a resumed run creates the DataLoader's iterator before
-    `on_train_epoch_start`, a new run after it; if both draw from torch's generator, the two differ.
+    Also corrects three things that Lightning 2.6 does to a resumed run: it ends the last epoch twice with max_steps,
+    rounds 64-bit weights to 32 bits, and trains one more epoch if EarlyStopping ended the run. Known gap: a resumed run
+    creates the DataLoader's iterator before `on_train_epoch_start`, a new run after it; if both draw from torch's
+    generator, the two differ.
     """
 
     def __init__(self) -> None:
@@ -94,18 +81,13 @@ class ExactResume(Callback):
         checkpoint["class"] = class_name(type(pl_module))  # so that no other class is built from it
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Keep the states; point checkpoint paths to this run's folder; stay ended after EarlyStopping."""
+        """Keep the states; stay ended after EarlyStopping."""
         self.states_of_checkpoint = checkpoint.get("random")
         stopped = [getattr(each, "state_key", "") for each in trainer.early_stopping_callbacks]
         # EarlyStopping restores its counts, but stops only after the next validation: one epoch too late.
         for key, state in checkpoint["callbacks"].items():
             if key in stopped and state.get("stopping_reason"):
                 trainer.should_stop = True
-        # With another `dirpath`, ModelCheckpoint forgets its best score, and the next validation is the best one.
-        for callback in trainer.checkpoint_callbacks:
-            state = checkpoint["callbacks"].get(callback.state_key)
-            if isinstance(callback, ModelCheckpoint) and state:
-                _move(state, str(callback.dirpath))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore the states that followed, once: callbacks may have drawn again when the training started."""
@@ -131,15 +113,28 @@ def restore(states: tuple[Any, ...]) -> None:
     random.setstate(python)
 
 
-def _move(state: dict[str, Any], folder: str) -> None:
-    """Let the state of a ModelCheckpoint name files in another folder."""
+def keep_in_folder(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Let the states of ModelCheckpoint in a checkpoint name files in the folder of this run only.
 
-    def moved(path: str) -> str:
-        return str(Path(folder, Path(path).name)) if path else path
+    Lightning removes the files that these states name, and a run's folder may be somebody else's. A name alone is kept,
+    so that no path (`..`), home (`~`) or protocol (`local://`) leads elsewhere. A run that was moved keeps its best
+    score this way, too: with another `dirpath`, ModelCheckpoint forgets it.
+    """
+    # Lightning also looks states up by a callback's class: a state of which no key is a text could pass by.
+    checkpoint["callbacks"] = {key: state for key, state in checkpoint["callbacks"].items() if isinstance(key, str)}
+    for callback in trainer.checkpoint_callbacks:
+        state = checkpoint["callbacks"].get(callback.state_key)
+        if not isinstance(callback, ModelCheckpoint) or state is None:
+            continue
+        folder, ending = str(callback.dirpath), callback.FILE_EXTENSION
 
-    state["dirpath"] = folder
-    state |= {name: moved(state[name]) for name in PATHS}
-    state["best_k_models"] = {moved(path): score for path, score in state["best_k_models"].items()}
+        def moved(path: Any, folder: str = folder, ending: str = ending) -> str:
+            name = Path(str(path)).name
+            return str(Path(folder, name)) if name.endswith(ending) else ""
+
+        state |= {name: moved(state.get(name)) for name in PATHS}
+        best = {moved(path): score for path, score in state.get("best_k_models", {}).items()}
+        state |= {"dirpath": callback.dirpath, "best_k_models": {path: best[path] for path in best if path}}
 
 
 class Interruptible(Callback):
@@ -169,7 +164,7 @@ def last_checkpoint(run: Run, data: TimeMachine) -> Path | None:
     if run.settings["trainer"].get("fast_dev_run"):
         raise SettingError(f"trainer.fast_dev_run: would replace the results in {folder}; use another hydra.run.dir")
     # Not the trainer: a run may be continued with more epochs, or on another device.
-    run.require_same("seed", "init_from", "model", "data")
+    run.require_same(*IDENTITY)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         epoch, loops, tables = int(checkpoint["epoch"]) + 1, checkpoint["loops"]["fit_loop"], checkpoint["tables"]

@@ -1,4 +1,4 @@
-"""Print numbers, texts and tables."""
+"""Print numbers, texts and tables; quote a text for a command line of Hydra."""
 
 import re
 import sys
@@ -12,6 +12,23 @@ NUMBERS = re.compile(r"[-+−±–.,%*\de ]*|-?inf|nan|null")  # a number, also 
 def printable(text: str) -> str:
     """Escape control characters, except line feeds, since a terminal would obey them."""
     return re.sub(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", lambda found: repr(found[0])[1:-1], text)
+
+
+def quoted(text: object) -> str:
+    r"""Return a text, such as a path, as a value in Hydra's grammar, of which nothing is interpolated.
+
+    Backslashes escape only what follows them: Hydra's a quote, also the one at the end, and OmegaConf's `${`. So `it's`
+    becomes `'it\'s'`, `a\b` becomes `'a\b'`, and `${c}` becomes `'\${c}'`. Only `???` cannot be a value: to OmegaConf
+    it is missing.
+    """
+    literal = re.sub(r"(\\*)\$\{", r"\1\1\${", str(text))
+    return "'{}'".format(re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), literal))
+
+
+def with_quoted(name: str, words: Sequence[str]) -> list[str]:
+    """Return the words of a command line, those that set `name` with their values quoted: as texts."""
+    start = f"{name}="
+    return [start + quoted(word.removeprefix(start)) if word.startswith(start) else word for word in words]
 
 
 def error_line(error: object) -> str:

@@ -1,8 +1,7 @@
-"""Shared by the programs: errors in one line, the folder of a run and how it is resumed, the functions of conf/."""
+"""Shared by the programs: Hydra's arguments, errors in one line, the folder of a run, the functions of conf/."""
 
 import functools
 import os
-import re
 import shlex
 import signal
 import sys
@@ -12,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import hydra.utils
 import psutil
 from hydra import compose
 from hydra.core.hydra_config import HydraConfig
@@ -19,45 +19,56 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from timemachine.config import require
-from timemachine.errors import SettingError, UserError, unwrapped
+from timemachine.errors import SettingError, UserError, one_line, unwrapped
 from timemachine.run.console import error_line
 from timemachine.run.files import weights_in
-from timemachine.run.run import Run, load_run
+from timemachine.run.run import Run
 from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent, exit_if_pipe_closed
-from timemachine.run.summary import is_first_process, new_summary, read_summary, was_interrupted
+from timemachine.run.summary import flat, is_first_process, new_summary, was_interrupted
 
-# Words of a recorded command line that a resumed run takes. The folder may be somebody else's: a group is a plain name,
-# which is not a path, and a value names no class and reads no variable: Hydra reads `$\{…\}` as `${…}`.
-RECORDED = re.compile(
-    r"(?!.*(_target_|\$))((seed|init_from|probes|tags|optimized_metric|(model|data|trainer)\.[\w.]+)=.*"
-    r"|(model|data|trainer|recipe|experiment|callbacks)=[\w,/\[\]-]*)",
-    re.DOTALL,
-)
-GROUPS = ("callbacks", "experiment", "recipe")  # their files may add callbacks
-NOT_RECORDED = re.compile(r"[+~]*(logger|hydra|resume)\b.*", re.DOTALL)  # typed words and defaults apply
-PLUGINS = {  # word of the command line -> module of Hydra's plugins, and the extra that installs it
-    "hydra/sweeper=": ("hydra_optuna_sweeper", "search"),
-    "hydra/launcher=submitit": ("hydra_submitit_launcher", "slurm"),
+EXTRAS = {  # word of the command line -> the module that it needs, and the extra that installs it
+    "hydra/sweeper=optuna": ("hydra_plugins.hydra_optuna_sweeper", "search"),
+    "hydra/sweeper=search": ("hydra_plugins.hydra_optuna_sweeper", "search"),
+    "hydra/launcher=submitit_local": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/launcher=submitit_slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "logger=tensorboard": ("tensorboard", "tensorboard"),
 }
+
+
+# All that differs between Hydra 1.3 and 1.4: `hydra.main` of 1.4 has no `version_base`, and OmegaConf has renamed a
+# function. Hydra 1.4 also rejects each `_target_` outside `execution_whitelist`, which would be the classes that a user
+# types, or names in conf/. They are the user's own, as in Hydra 1.3, and nothing of a run's folder is composed; so its
+# check is disabled: no list of modules could be known before Hydra has read conf/.
+if hasattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS"):
+    VERSION_BASE: dict[str, str] = {}
+    HYDRA: dict[str, Any] = {"execution_whitelist": hydra.utils.UNSAFE_DISABLE_EXECUTION_CHECKS}
+    register_resolver: Callable[..., None] = OmegaConf.register_resolver
+else:
+    HYDRA = VERSION_BASE = {"version_base": "1.3"}
+    register_resolver = OmegaConf.register_new_resolver
 
 
 def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictConfig], Any]:
     """Decorate the function of `hydra.main`: a `UserError` is one line, with exit status 1.
 
-    All others, such as a mistake in a custom class, are left to Hydra, which prints a short traceback. After Ctrl-C the
-    exit status is 130, after the end of a pipe's reader 141. Errors of a sweep's jobs are left to `study.sweep.Sweep`.
+    So are settings that OmegaConf cannot resolve, and a `MisconfigurationException`, with which Lightning rejects an
+    argument. All others, such as a mistake in a custom class, are left to Hydra, which prints a short traceback. After
+    Ctrl-C the exit status is 130, after the end of a pipe's reader 141. Errors of a sweep's jobs are left to
+    `study.sweep.Sweep`.
     """
     end_quietly()  # when train.py is imported: Hydra composes the settings before it calls `main`
-    for word, (module, extra) in PLUGINS.items():
-        if any(argument.startswith(word) for argument in sys.argv) and not find_spec(f"hydra_plugins.{module}"):
-            sys.exit(error_line(f"{word}: needs a plugin of Hydra; type pip install -e '.[{extra}]'"))
+    for word, (module, extra) in EXTRAS.items():
+        if word in sys.argv and not find_spec(module):
+            sys.exit(error_line(f"{word}: needs packages that are not installed; type pip install -e '.[{extra}]'"))
 
     @functools.wraps(main)
     def call(cfg: DictConfig) -> Any:
         try:
-            check_added_names(cfg)
+            check_values(cfg)
+            check_names(cfg)
             with exit_if_pipe_closed():
                 return main(cfg)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -66,6 +77,9 @@ def exit_on_setting_errors(main: Callable[[DictConfig], Any]) -> Callable[[DictC
             raise
         except Exception as error:
             cause = unwrapped(error)
+            # By its name, since evaluate.py and generate.py need not import Lightning.
+            if type(cause).__name__ == "MisconfigurationException":
+                cause = UserError(one_line(cause))
             if isinstance(cause, UserError) and not is_job():
                 sys.exit(error_line(cause))
             raise cause from None
@@ -84,31 +98,6 @@ def has_several_processes(cfg: DictConfig) -> bool:
     return is_job() and not is_child and [cfg.trainer.get(name, 1) for name in ("devices", "num_nodes")] != [1, 1]
 
 
-def continued(cfg: DictConfig) -> DictConfig:
-    """Return the settings of a run; with `resume=`, of its recorded command line and the words typed now, together.
-
-    Raises SettingError for recorded words that have to be typed again, such as the class of a user's.
-    """
-    if cfg.resume is None:
-        return cfg
-    recorded, typed = recorded_words(), HydraConfig.get().overrides.task
-    if others := [word for word in recorded if not RECORDED.fullmatch(word)]:
-        # With the groups that define the settings of these words: Hydra composes the typed words alone, too.
-        groups = [word for word in recorded if override_name(word) in GROUPS and RECORDED.fullmatch(word)]
-        others = [*groups, *others]
-        rule = f"the run was started with {shlex.join(others)}; type this as well, if it is yours"
-        raise SettingError(f"resume={cfg.resume}: {rule}")
-    return compose(str(HydraConfig.get().job.config_name), [*recorded, *typed])
-
-
-def recorded_words() -> list[str]:
-    """Return the words of the command line of the run in Hydra's folder, but for loggers and those typed again."""
-    hydra_cfg = HydraConfig.get()
-    typed = {*map(override_name, hydra_cfg.overrides.task), *places_of_settings(hydra_cfg)}
-    words = read_summary(Path(hydra_cfg.runtime.output_dir))["overrides"]
-    return [word for word in words if not {word, override_name(word)} & typed and not NOT_RECORDED.fullmatch(word)]
-
-
 def open_run(cfg: DictConfig) -> Run:
     """Return the run in Hydra's folder, to enter."""
     hydra_cfg = HydraConfig.get()
@@ -116,17 +105,19 @@ def open_run(cfg: DictConfig) -> Run:
         end_with_parent()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: an orderly end, also before the training
-    settings: Any = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
-    typed = [word for word in hydra_cfg.overrides.task if override_name(word) != "resume"]
-    again = [*places_of_settings(hydra_cfg), *typed]
-    words = again if cfg.resume is None else [*recorded_words(), *again]
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    words = [*places_of_settings(hydra_cfg), *typed_words(hydra_cfg)]
     return Run(
         Path(hydra_cfg.runtime.output_dir),
         new_summary(settings, words, str(hydra_cfg.runtime.choices.get("exercise"))),
         is_job=is_job(),
-        again=again,
         files=hydra_files(cfg),
     )
+
+
+def typed_words(hydra_cfg: Any) -> list[str]:
+    """Return the overrides as they were typed: OmegaConf would resolve a `${…}` in one that is read from its list."""
+    return OmegaConf.to_container(hydra_cfg.overrides.task, resolve=False)  # type: ignore[return-value]
 
 
 def override_name(override: str) -> str:
@@ -145,17 +136,31 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
     return {f".hydra/{name}.yaml": OmegaConf.to_yaml(content) for name, content in contents.items()}
 
 
-def check_added_names(cfg: DictConfig) -> None:
-    """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect."""
+def check_names(cfg: DictConfig) -> None:
+    """Raise SettingError for a name that only a `+` has added: Hydra takes any, and it would have no effect.
+
+    Of these programs only train.py passes further arguments on, to the classes of its groups, or leaves one out.
+    """
     hydra_cfg = HydraConfig.get()
-    if added := [override_name(word) for word in hydra_cfg.overrides.task if word.startswith("+")]:
+    is_train, task = hydra_cfg.job.name == "train", typed_words(hydra_cfg)
+    for word in () if is_train else (word for word in task if word.startswith("~")):
+        raise SettingError(f"{word}: this program needs all of its settings")
+    if added := [override_name(word) for word in task if word.startswith("+")]:
         # Such as exercise=recall, which has its own settings; not ~model, to which +model._target_= adds again.
-        others = [word for word in hydra_cfg.overrides.task if word[0] not in "+~"]
-        known = {*map(str, compose(str(hydra_cfg.job.config_name), others)), *map(str, hydra_cfg.runtime.choices)}
-        for setting in added:
-            # Of these programs only train.py passes further arguments on, to the classes of its groups.
-            is_known = setting.partition(".")[0] in known and hydra_cfg.job.name == "train"
-            require(is_known, setting, OmegaConf.select(cfg, setting), "no such setting; --cfg job prints all settings")
+        composed = compose(str(hydra_cfg.job.config_name), [word for word in task if word[0] not in "+~"])
+        groups = {*map(str, composed), *map(str, hydra_cfg.runtime.choices)}
+        names = flat(OmegaConf.to_container(composed))  # type: ignore[arg-type]
+        for name in added:
+            is_known = name.partition(".")[0] in groups if is_train else name in names
+            require(is_known, name, OmegaConf.select(cfg, name), "no such setting; --cfg job prints all settings")
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Raise SettingError for a value that is missing or cannot be resolved, such as `${no_such_name}`."""
+    try:
+        OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise SettingError(f"{error.full_key}: {one_line(str(error).splitlines()[0])}") from error
 
 
 def places_of_settings(hydra_cfg: Any) -> list[str]:
@@ -186,73 +191,46 @@ def has_weights(folder: Path) -> bool:
     return any(path.exists() for path in weights_in(folder))
 
 
-def newest_run(is_open: bool = False) -> Path | None:
-    """Return the folder of the newest run below outputs/ that has weights, None if there is none.
-
-    `is_open`: only of runs that have a checkpoint and have not ended.
-    """
+def newest_run() -> Path | None:
+    """Return the folder of the newest run below outputs/ that has weights, None if there is none."""
     # By the time of the last write: a run that was resumed is newer than its folder's name says.
     summaries = sorted(Path("outputs").glob("**/summary.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    folders = (path.parent for path in summaries)
-    return next((folder for folder in folders if (_is_open(folder) if is_open else has_weights(folder))), None)
-
-
-def _is_open(folder: Path) -> bool:
-    """Return whether a run has a checkpoint and has not ended."""
-    try:
-        return weights_in(folder)[1].exists() and not load_run(folder).has_ended
-    except SettingError:  # it cannot be read
-        return False
+    return next((path.parent for path in summaries if has_weights(path.parent)), None)
 
 
 class CheckFolder(Callback):
-    """Hydra's callback that checks `resume=` and `hydra.job.chdir` before Hydra creates a folder or changes into it.
+    """Hydra's callback that checks the folder before Hydra creates it or changes into it.
 
     Hydra turns an exception in a callback into a warning, so errors exit.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the folder of a run, and the folder of the run to resume."""
-        try:
-            # In its own folder, W&B and matplotlib would read settings.
-            require(not config.hydra.job.chdir, "hydra.job.chdir", True, "not supported", False)
-            require(bool(config.hydra.run.dir), "hydra.run.dir", "", "must be a folder")
-            if config.resume is not None:
-                _require_resumable(str(config.resume), Path(config.hydra.run.dir))
-        except SettingError as error:
-            sys.exit(error_line(error))
+        """Check the folder of a run, and that an exercise is started as a sweep."""
+        exercise = config.hydra.runtime.choices.get("exercise", "none")
+        is_child = not OmegaConf.is_missing(config.hydra.job, "num")  # of a job, see `study.sweep.run_in_child`
+        if exercise != "none" and not is_child:
+            command = shlex.join(["python", "train.py", "-m", *sys.argv[1:]])
+            sys.exit(error_line(f"exercise={exercise}: an exercise is a sweep; type {command}"))
+        _check_folder(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the folder of a sweep, which is resumed by the same command."""
-        try:
-            require(not config.hydra.job.chdir, "hydra.job.chdir", True, "not supported", False)
-            require(bool(config.hydra.sweep.dir), "hydra.sweep.dir", "", "must be a folder")
-            rule = "resumes a single run; to resume a sweep, repeat its command with its hydra.sweep.dir"
-            require(config.resume is None, "resume", config.resume, rule)
-        except SettingError as error:
-            sys.exit(error_line(error))
+        """Check the folder of a sweep."""
+        _check_folder(config, "hydra.sweep.dir")
 
 
-def _require_resumable(run: str, folder: Path) -> None:
-    """Raise SettingError unless `resume=run` names a run with a checkpoint."""
-    if run == "latest" and not folder.exists():
-        newest = newest_run()
-        instead = f"; the newest run has ended: resume={newest} continues it" if newest else ""
-        raise SettingError(f"resume=latest: no run below outputs/ has a checkpoint and has not ended{instead}")
-    if run != "latest" and folder.resolve() != Path(run).resolve():
-        raise SettingError(f"resume={run}: hydra.run.dir={folder} is another folder; use one of them")
+def _check_folder(config: DictConfig, setting: str) -> None:
+    """Exit unless the setting names a folder, which Hydra is not to change into."""
     try:
-        read_summary(folder)
-    except SettingError as error:
-        raise SettingError(f"resume={run}: {error}") from error
-    if not weights_in(folder)[1].exists():
-        raise SettingError(f"resume={run}: nothing to resume, since there is no checkpoints/last.ckpt; start it again")
+        # In its own folder, W&B and matplotlib would read settings.
+        require(not config.hydra.job.chdir, "hydra.job.chdir", True, "not supported", False)
+        folder = OmegaConf.select(config, setting, throw_on_missing=False)
+        require(bool(folder), setting, "", "must be a folder")
+    except (SettingError, OmegaConfBaseException) as error:
+        sys.exit(error_line(error))
 
 
-def _run_folder(resume: str | None, new: str) -> str:
-    """Return the folder of a run: the one to resume, one for all processes of a group, or `new`."""
-    if resume is not None:
-        return str(newest_run(is_open=True) or resume) if resume == "latest" else resume
+def _run_folder(new: str) -> str:
+    """Return the folder of a run: one for all processes of a group, or `new`."""
     # The processes of one run start at different times.
     if int(os.environ.get("SLURM_NTASKS", 1)) > 1 and "SLURM_STEP_ID" in os.environ:
         return f"outputs/slurm-{os.environ['SLURM_JOB_ID']}-{os.environ['SLURM_STEP_ID']}"
@@ -285,9 +263,8 @@ def _agents_id() -> str | None:
 
 
 def _typed() -> str:
-    """Return the command line's overrides, except for loggers and `resume`."""
-    overrides = HydraConfig.get().overrides.task
-    return " ".join(each for each in overrides if not override_name(each).startswith(("logger", "resume")))
+    """Return the command line's overrides, except for loggers."""
+    return " ".join(each for each in typed_words(HydraConfig.get()) if not override_name(each).startswith("logger"))
 
 
 # conf/ calls these as ${name:argument}. Registered by the import of this module, since Hydra reads conf/ before `main`.
@@ -296,4 +273,4 @@ RESOLVERS: dict[str, Callable[..., Any]] = {
     "agents_id": _agents_id, "typed": _typed,
 }  # fmt: skip
 for _name, _function in RESOLVERS.items():
-    OmegaConf.register_new_resolver(_name, _function, replace=True)
+    register_resolver(_name, _function, replace=True)

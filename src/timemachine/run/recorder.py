@@ -8,9 +8,12 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import BatchSizeFinder, Callback, LearningRateFinder
+from lightning.pytorch.strategies import Strategy
+from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from timemachine.errors import REMEDY, Diverged, SettingError
+from timemachine.run.checkpoints import keep_in_folder
 from timemachine.run.run import METRIC, Run
 from timemachine.run.tables import COLUMNS, Row
 
@@ -43,10 +46,16 @@ class Recorder(Callback):
         self.began, self.seconds, self.num_targets = 0.0, 0.0, 0  # a stopwatch; targets read in the epoch
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Raise SettingError for a tuner in a resumed run: it would restore its own checkpoint, at step 0.
+        """Raise SettingError for what Lightning could not resume, or not safely.
+
+        A tuner in a resumed run would restore its own checkpoint, at step 0. FSDP and DeepSpeed load a checkpoint
+        without `weights_only`, and it may be somebody else's; these models need neither.
 
         Also disable the progress bar of a job: the sweep prints a line per job.
         """
+        if is_overridden("load_checkpoint", trainer.strategy, Strategy):
+            name, rule = type(trainer.strategy).__name__, "loads checkpoints without weights_only; use auto or ddp"
+            raise SettingError(f"trainer.strategy: {name} {rule}")
         if self.run.is_job and (bar := trainer.progress_bar_callback):
             bar.disable()
         for callback in trainer.callbacks if self.run.completed_epochs else ():  # type: ignore[attr-defined]
@@ -55,7 +64,12 @@ class Recorder(Callback):
                 raise SettingError(f"callbacks: {type(callback).__name__}: {rule}")
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
-        """Restore the tables."""
+        """Restore the tables, and keep the paths in the states of ModelCheckpoint within the run's folder.
+
+        Here, since train.py always adds this callback, and Lightning calls this hook of all callbacks before it
+        restores the state of any.
+        """
+        keep_in_folder(trainer, checkpoint)
         tables = checkpoint["tables"]
         self.curves, self.steps, self.kernel = tables["epochs"], [tables["steps"]], tables["kernel"]
 

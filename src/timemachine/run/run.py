@@ -19,7 +19,8 @@ from filelock import FileLock, Timeout
 
 from timemachine.config import DATA, Tokens, format_value, windows_of
 from timemachine.errors import OtherRun, SettingError, UserError
-from timemachine.run.files import relative_path, weights_in, write_whole
+from timemachine.run.console import quoted
+from timemachine.run.files import reject_links, relative_path, weights_in, write_whole
 from timemachine.run.summary import (
     Summary,
     about_text,
@@ -31,7 +32,6 @@ from timemachine.run.summary import (
     read_summary,
     status_and_message,
     versions,
-    was_interrupted,
 )
 from timemachine.run.tables import COLUMNS, Row, append_rows, read_rows, write_rows
 
@@ -44,7 +44,7 @@ METRIC = "val/perplexity"  # of runs that record no `optimized_metric`
 ENDED = ("completed", "diverged")
 LOCK_SECONDS = 1  # to wait for the lock: `is_running` takes it for a moment
 # Settings that make two runs the same experiment.
-IDENTITY = ("seed", "init_from", "probes", "model", "data")
+IDENTITY = ("seed", "init_from", "optimized_metric", "model", "data")
 FIRST = ("started", "seconds", "parent")  # of a resumed run: from its first session
 # Settings that depend on the machine: where the text lies (its hash is compared), which code computes the gradients,
 # where a run computes and where its files lie. With a `model_registry`, Lightning uploads checkpoints.
@@ -67,15 +67,15 @@ class Run:
 
     def __init__(
         self, folder: Path, summary: Summary, *, weights: Path | None = None, model_class: type | None = None,
-        is_job: bool = False, again: Sequence[str] = (), files: Mapping[str, str] | None = None,
+        is_job: bool = False, files: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         """`weights`: the file of the model, if only that one is read. `model_class`: its class, if it is a user's.
 
-        The others are of a run that trains. `is_job`: it is a job of a sweep. `again`: the words of the command line,
-        to print how to resume. `files`: contents of further files, by their paths in the folder.
+        The others are of a run that trains. `is_job`: it is a job of a sweep. `files`: contents of further files, by
+        their paths in the folder.
         """
         self.folder, self.summary, self.weights, self.model_class = folder, summary, weights or folder, model_class
-        self.is_job, self.again, self.files = is_job, again, files or {}
+        self.is_job, self.files = is_job, files or {}
         self.writes = is_first_process()
         self.prints = self.writes and not is_job
         self.before: Summary = {}  # of an earlier session
@@ -149,8 +149,10 @@ class Run:
     def __enter__(self) -> Self:
         """Lock the folder and read an earlier session. A job that has ended before gets its summary.
 
-        Raises OtherRun for a folder that is in use, and for a job that has other settings than the one before.
+        Raises SettingError for a link in the folder that leads out of it, and OtherRun for a folder that is in use and
+        for a job that has other settings than the one before.
         """
+        reject_links(self.folder)
         if self.writes:
             self.folder.mkdir(parents=True, exist_ok=True)
             try:
@@ -162,9 +164,9 @@ class Run:
             if (self.folder / "summary.json").exists():
                 self.before = read_summary(self.folder)
             had_ended = self.before.get("status") in ENDED
-            # Only a job: a single run is continued by `resume=`, also one that has completed.
+            # Only a job: a single run goes on with more epochs, also one that has completed.
             if self.is_job and (had_ended or self.last_checkpoint.exists()):
-                self.require_same(*IDENTITY, "trainer", "callbacks")
+                self.require_same(*IDENTITY, "probes", "trainer", "callbacks")
                 self.summary = self.before if had_ended else self.summary
         except UserError:
             self._lock.release()
@@ -173,15 +175,17 @@ class Run:
         return self
 
     def require_same(self, *groups: str) -> None:
-        """Raise OtherRun for a setting of these groups whose value differs from the earlier session's."""
+        """Raise OtherRun, which names each setting of these groups whose value differs from the earlier session's."""
         both = self.before.get("settings", {}), self.settings
         recorded, now = (flat({name: finite(settings.get(name)) for name in groups}) for settings in both)
         left = {f"data.{name}" for name in self.before.get("corpus", {}).get("arguments", ())} - now.keys()
-        for name in (now | recorded).keys() - left:
-            before, typed = recorded.get(name), now.get(name)
-            if before != typed and not MACHINE_SETTINGS.fullmatch(name):
-                rule = f"the run in {relative_path(self.folder)} has {name}={format_value(before)}"
-                raise OtherRun(f"{name}={format_value(typed)}: {rule}; use this value, or another folder")
+        names = [name for name in now | recorded if name not in left and not MACHINE_SETTINGS.fullmatch(name)]
+        if others := [name for name in names if recorded.get(name) != now.get(name)]:
+            typed, before = (
+                " ".join(f"{name}={format_value(values.get(name))}" for name in others) for values in (now, recorded)
+            )
+            rule = f"the run in {relative_path(self.folder)} has {before}; repeat its command, or use another folder"
+            raise OtherRun(f"{typed}: {rule}")
 
     def begin(self, model: Any, data: "TimeMachine", curves: list[Row], steps: Sequence[Row]) -> None:
         """Record the text and the size of the model, and write the tables of the sessions before.
@@ -258,8 +262,10 @@ class Run:
         finally:
             self._lock.release()
         # After a rejection there is nothing to resume.
-        if was_interrupted(error) and self.prints and self.has_begun:
-            command = ["python", "train.py", f"resume={relative_path(self.folder)}", *self.again]
+        if self.prints and self.has_begun and not self.has_ended:
+            place = relative_path(self.folder)
+            place = place if re.fullmatch(r"[\w/.:+-]+", place) else quoted(place)
+            command = ["python", "train.py", *self.summary["overrides"], f"hydra.run.dir={place}"]
             print(f"resume with   {shlex.join(command)}", flush=True)
 
     def objective(self) -> float:

@@ -9,10 +9,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from pydantic import TypeAdapter
-from typing_extensions import TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from timemachine.config import REPOSITORY
 from timemachine.errors import Diverged, SettingError, UserError, one_line, unwrapped
@@ -78,25 +75,21 @@ def read_summary(folder: Path) -> Summary:
     try:
         return parse_summary((folder / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        rule = f"not a run's folder, or damaged: {_reason(error)}"
+        rule = f"not a run's folder, or damaged: {one_line(error, 100)}"
         raise SettingError(f"{relative_path(folder)}: {rule}") from error
 
 
 def parse_summary(text: str) -> Summary:
     """Return a summary from its JSON, with empty entries for those that it lacks. Raises ValueError."""
-    summary = TypeAdapter(Summary).validate_python(json.loads(text))
-    if not {"status", "settings", "metrics"} <= summary.keys():
+    summary: Any = json.loads(text)
+    needed = {"status": str, "settings": dict, "metrics": dict}
+    if not isinstance(summary, dict) or not all(isinstance(summary.get(name), kind) for name, kind in needed.items()):
         raise ValueError("its status, settings or metrics are missing")
+    # `finite` wrote NaN and infinities as texts.
+    metrics = summary["metrics"]
+    summary["metrics"] = {name: float(value) if isinstance(value, str) else value for name, value in metrics.items()}
     empty: Summary = {"message": None, "probes": {}, "corpus": {}, "overrides": [], "exercise": "none", "seconds": 0.0}
-    return empty | summary
-
-
-def _reason(error: Exception) -> str:
-    """Return the first of the errors that pydantic lists, or the error, in one line."""
-    if hasattr(error, "errors"):
-        first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    return one_line(error, 100)
+    return cast(Summary, empty | summary)
 
 
 def status_and_message(error: BaseException) -> tuple[str, str]:

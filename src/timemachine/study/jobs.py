@@ -22,7 +22,7 @@ TEXT = "sha256"  # of a text's files; in no table
 SYMBOLS = ("vocabulary", "unknown")  # sizes of a vocabulary, on which perplexities depend
 NOT_FINITE = ("nan", "inf", "-inf")  # numbers that JSON lacks, as texts
 # Derived settings, paths inside the run's folder, and settings without effect on the training.
-DERIVED = re.compile(r"resume|tags|(network|rates)\..*|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*")
+DERIVED = re.compile(r"tags|(network|rates)\..*|callbacks.*\.(folder|\w*dir\w*)|logger\..*|trainer\.plugins.*")
 Jobs = Mapping[str, Run]  # by their folders, relative to the sweep's
 
 

@@ -23,9 +23,9 @@ from omegaconf import DictConfig, OmegaConf
 from timemachine.config import REPOSITORY, short
 from timemachine.errors import OtherRun, SettingError, UserError, one_line
 from timemachine.run.checks import check_classes
-from timemachine.run.console import error_line, print_text
+from timemachine.run.console import error_line, print_text, quoted
 from timemachine.run.files import relative_path
-from timemachine.run.program import is_job, override_name, places_of_settings
+from timemachine.run.program import is_job, override_name, places_of_settings, typed_words
 from timemachine.run.signals import end_orderly, exit_if_pipe_closed
 from timemachine.study.jobs import load_job, load_jobs
 from timemachine.weights_and_biases import upload_line
@@ -50,9 +50,8 @@ class Sweep(Callback):
         """Count the jobs, and print how to resume the sweep."""
         sweeper = config.hydra.sweeper
         params = {name: f"{name}={values}" for name, values in (sweeper.get("params") or {}).items()}
-        typed: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())  # which lists the files for `glob`
-        parsed = parser.parse_overrides([*params.values(), *typed])
+        parsed = parser.parse_overrides([*params.values(), *typed_words(config.hydra)])
         overrides = {each.get_key_element(): each for each in parsed}  # a typed value replaces the file's
         sweeps = [each for each in overrides.values() if each.is_sweep_override()]
         self.varied = {each.key_or_group for each in sweeps} | {*params}
@@ -100,7 +99,7 @@ class Sweep(Callback):
             traceback.print_exception(error)
         if is_child:  # its parent prints the line
             sys.exit(int(not run.has_ended))
-        varied = [each for each in config.hydra.overrides.task if override_name(each) in self.varied]
+        varied = [each for each in typed_words(config.hydra) if override_name(each) in self.varied]
         metric = str(config.optimized_metric)
         message = one_line(error or run.summary["message"] or "")
         value = f"{metric} {short(run.metrics.get(metric, math.nan))}" if run.has_ended else message
@@ -154,13 +153,13 @@ def run_in_child() -> float:
     Lightning starts the further processes of a run with the command line of this program, which is the whole sweep's.
     """
     hydra_cfg = HydraConfig.get()
-    folder, overrides = Path(hydra_cfg.runtime.output_dir), hydra_cfg.overrides
+    folder = Path(hydra_cfg.runtime.output_dir)
     command: list[str] = [sys.executable, str(REPOSITORY / "train.py"), *places_of_settings(hydra_cfg)]
     others = "hydra.mode=", "hydra/launcher=", "hydra.sweep", "hydra.searchpath="
-    kept = [each for each in overrides.hydra if not each.startswith(others)]
+    kept = [each for each in hydra_cfg.overrides.hydra if not each.startswith(others)]
     # With a job number, the child knows that it is a job; with RUN, that it is not the sweep.
-    command += [*overrides.task, *kept, "hydra.mode=RUN", f"hydra.job.num={hydra_cfg.job.num}"]
-    command += [f"hydra.run.dir={_quoted(folder)}", f"hydra.sweep.dir={_quoted(hydra_cfg.sweep.dir)}"]
+    command += [*typed_words(hydra_cfg), *kept, "hydra.mode=RUN", f"hydra.job.num={hydra_cfg.job.num}"]
+    command += [f"hydra.run.dir={quoted(folder)}", f"hydra.sweep.dir={quoted(hydra_cfg.sweep.dir)}"]
     with subprocess.Popen(command, cwd=hydra_cfg.runtime.cwd, stdin=subprocess.DEVNULL) as child:
         try:
             child.wait()
@@ -174,11 +173,6 @@ def run_in_child() -> float:
         raise SettingError(job.summary["message"] or "failed")
     job.is_job = True
     return job.objective()
-
-
-def _quoted(path: object) -> str:
-    """Return a path as a value in Hydra's grammar."""
-    return "'{}'".format(str(path).replace("'", "\\'"))
 
 
 def _finish_wandb(status: str) -> None:
