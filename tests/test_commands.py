@@ -33,8 +33,9 @@ NOT_RUN = {  # why -> commands
     "needs a Slurm cluster; tests with the mark slurm start such jobs": (
         "python train.py -m hydra/launcher=submitit_slurm hydra.launcher.partition=main model.hiddens=16,32,64",
         "python train.py -m exercise=clipping hydra/launcher=submitit_slurm hydra.launcher.array_parallelism=20",
-        "sbatch --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 --requeue --signal=USR1@60 --wrap "
-        "'srun python train.py trainer=ddp trainer.num_nodes=2 trainer.devices=4'",
+        "sbatch --nodes=2 --ntasks-per-node=4 --gpus-per-node=4 --requeue --open-mode=append --signal=TERM@60 --wrap "
+        "'srun python train.py trainer=ddp trainer.num_nodes=2 trainer.devices=4 || "
+        "{ test $? -eq 130 && scontrol requeue $SLURM_JOB_ID; }'",
         "tools/slurm/start",
     ),
     "installs packages; test_packaging.py does, and .ci/run in .venv": (

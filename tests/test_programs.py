@@ -5,16 +5,18 @@ import math
 import re
 import shlex
 import shutil
+import signal
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import pytest
 import torch
 from omegaconf import OmegaConf
 
-from tests.support.programs import Program, assert_succeeded, call_program, run_program
+from tests.support.programs import Done, Program, assert_succeeded, call_program, run_program, with_callback
 from tests.support.runs import rows, table
 from timemachine.config import REPOSITORY
 from timemachine.page.epochs import page_of
@@ -183,7 +185,7 @@ from lightning.pytorch import Callback
 
 
 class Failing(Callback):
-    def __init__(self, note):
+    def __init__(self, note=""):
         self.note = note
 
     def on_train_epoch_start(self, trainer, pl_module):
@@ -319,7 +321,6 @@ def test_a_missing_extra_is_named(typed: str, monkeypatch: pytest.MonkeyPatch) -
         ("seed=2 model.lr=2 data.num_steps=9", "seed=2 model.lr=2 data.num_steps=9 .*: .* seed=1 model.lr=1"),
         ("init_from=other", "init_from"), ("trainer.val_check_interval=1000", "val_check_interval"),
         ("optimized_metric=val/bits_per_byte", "optimized_metric"),
-        ("+callbacks.finder._target_=lightning.pytorch.callbacks.LearningRateFinder", "LearningRateFinder"),
     ],
 )  # fmt: skip
 def test_a_rejected_resume_changes_nothing(typed: str, says: str, short_run: Run, tmp_path: Path) -> None:
@@ -338,18 +339,54 @@ def test_an_unfinished_run_prints_how_to_resume(tmp_path: Path, own: Path) -> No
     (own / "failing.py").write_text(FAILING)
     named = "+callbacks.failing={_target_:failing.Failing,note:'a, b'}"
     done = call_program("train.py", *SHORT, named, "hydra.run.dir='the run, (1)'", "model.hiddens=8")
-    printed = re.search(r"^resume with +python (train\.py .*)$", done.stdout, re.MULTILINE)
-    assert done.returncode == 1 and "my mistake" in done.stderr and printed, done.stdout
-    assert_succeeded(call_program(*shlex.split(printed[1])))
+    assert done.returncode == 1 and "my mistake" in done.stderr
+    assert_succeeded(call_program(*resume_command(done)))
     assert [row["epoch"] for row in rows(tmp_path / "the run, (1)/metrics.csv")] == [1, 2]
 
 
-def test_tuned_values_are_recorded(tmp_path: Path) -> None:
-    finder = {"_target_": "lightning.pytorch.callbacks.LearningRateFinder", "min_lr": 0.001, "max_lr": 0.01}
-    typed = [f"+callbacks.finder.{name}={value}" for name, value in (finder | {"num_training_steps": 20}).items()]
-    assert_succeeded(call_program("train.py", *SHORT, "model.hiddens=4", *typed, "hydra.run.dir=run"))
-    last, settings = rows(tmp_path / "run/metrics.csv")[-1], read_summary(tmp_path / "run")["settings"]
-    assert settings["model"]["lr"] == last["lr"] and 0.001 <= last["lr"] <= 0.01
+def resume_command(done: Done) -> list[str]:
+    """Return the program and the arguments that an unfinished run has printed."""
+    printed = re.search(r"^resume with +python (.*)$", done.stdout, re.MULTILINE)
+    assert printed, done.stdout
+    return shlex.split(printed[1])
+
+
+def test_tuned_values_are_kept(tmp_path: Path, own: Path) -> None:
+    """What Lightning's tuners find is recorded, and a run that continues keeps it instead of searching again."""
+    (own / "failing.py").write_text(FAILING)
+    rate = {"_target_": "lightning.pytorch.callbacks.LearningRateFinder", "min_lr": 0.001, "max_lr": 0.01}
+    size = {"_target_": "lightning.pytorch.callbacks.BatchSizeFinder", "init_val": 64, "max_trials": 2}
+    typed = [f"+callbacks.rate.{name}={value}" for name, value in (rate | {"num_training_steps": 20}).items()]
+    typed += [f"+callbacks.size.{name}={value}" for name, value in (size | {"steps_per_trial": 1}).items()]
+    typed += ["+callbacks.failing._target_=failing.Failing", "model.hiddens=4", "hydra.run.dir=run"]
+    done = call_program("train.py", *SHORT, *typed)
+    settings = read_summary(tmp_path / "run")["settings"]
+    assert "my mistake" in done.stderr and settings["data"]["batch_size"] != 256
+    assert_succeeded(call_program(*resume_command(done)))
+    both = rows(tmp_path / "run/metrics.csv")
+    assert [row["lr"] for row in both] == [settings["model"]["lr"]] * 2 and 0.001 <= both[0]["lr"] <= 0.01
+    assert read_summary(tmp_path / "run")["settings"] == settings
+
+
+def test_slurm_does_not_replace_the_last_checkpoint(
+    short_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a job of Slurm, Lightning saves hpc_ckpt_1.ckpt at a signal, and tests the model with its weights."""
+    for name, value in {"NTASKS": 1, "JOB_ID": 7, "JOB_NAME": "job", "PROCID": 0, "LOCALID": 0, "NODEID": 0}.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    folder, handlers = shutil.copytree(short_run.folder, tmp_path / "run"), []
+
+    class Watch(pl.Callback):
+        def on_train_batch_start(self, *_: Any) -> None:
+            handlers.append(signal.getsignal(signal.SIGUSR1))
+
+    typed = ("train.py", *SHORT, *SETTINGS, "hydra.run.dir=run", "trainer.max_epochs=4")
+    with with_callback(Watch()):
+        assert_succeeded(call_program(*typed))
+    assert {*handlers} == {signal.SIG_DFL}
+    shutil.copy(folder / "checkpoints/best.ckpt", folder / "hpc_ckpt_1.ckpt")
+    done = call_program(*typed)
+    assert done.returncode == 1 and done.stderr.startswith("error: run/hpc_ckpt_1.ckpt: ")
 
 
 def test_a_mistake_in_code_is_a_traceback(own: Path) -> None:
@@ -425,6 +462,17 @@ def test_a_link_out_of_a_folder_is_not_followed(link: str, tmp_path: Path) -> No
     done = call_program("train.py", *SHORT, "hydra.run.dir=run")
     assert done.returncode == 1 and done.stderr.startswith(f"error: run/{link}: ") and done.stderr.count("\n") == 1
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["last.ckpt"]
+
+
+@pytest.mark.parametrize("link", ["multirun.yaml", "0"])
+def test_a_link_out_of_a_sweep_is_not_followed(link: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/loop").symlink_to("loop")  # leads nowhere
+    (tmp_path / "sweep" / link).symlink_to(tmp_path / "mine" / ("notes" if link == "multirun.yaml" else ""))
+    done = call_program("train.py", "-m", *SHORT, "hydra.sweep.dir=sweep", "seed=0")
+    assert done.returncode == 1 and done.stderr.startswith(f"error: sweep/{link}: ") and done.stderr.count("\n") == 1
+    assert not any((tmp_path / "mine").iterdir())
 
 
 def test_names_that_a_plus_adds_are_rejected() -> None:

@@ -87,3 +87,24 @@ def test_preempted_job_resumes(program: Program, tmp_path: Path, background: Thr
     assert_succeeded(running.result())
     assert summary(job)["status"] == "completed"
     assert [row["epoch"] for row in rows(job / "metrics.csv")] == list(range(1, 601))
+
+
+def test_terminated_run_is_requeued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script of docs/clusters.md requeues a run that SIGTERM has ended, which then continues."""
+    settings = f"data.corpus=sample logger=csv trainer=cpu trainer.max_epochs=600 hydra.run.dir={tmp_path}/run"
+    run = f"srun {sys.executable} {REPOSITORY}/train.py {settings}"
+    script = f"{run} || {{ test $? -eq 130 && scontrol requeue $SLURM_JOB_ID; }}"
+    monkeypatch.chdir(tmp_path)
+    log = ("--requeue", "--open-mode=append", "--output=log")
+    job = slurm("sbatch", "--parsable", "--ntasks=1", *log, f"--wrap={script}").strip()
+    try:
+        wait_until(lambda: epochs(tmp_path / "run") > 5)
+        slurm("scancel", "--signal=TERM", job)  # as --signal=TERM@60 does
+        wait_until(lambda: "PENDING" in slurm("squeue", "--noheader", "--format=%T", f"--jobs={job}"))
+        assert summary(tmp_path / "run")["status"] == "interrupted"
+        slurm("scontrol", "update", f"jobid={job}", "StartTime=now+3")
+        wait_until(lambda: summary(tmp_path / "run")["status"] == "completed")
+    finally:
+        slurm("scancel", "--user=root")
+    assert [row["epoch"] for row in rows(tmp_path / "run/metrics.csv")] == list(range(1, 601))
+    assert summary(tmp_path / "run")["resumed"]

@@ -1,6 +1,6 @@
 """Where a run starts: at another run's weights, or bit for bit at its last checkpoint.
 
-Uses Lightning's private `fit_loop._iteration_based_training` (tested with 2.6.6).
+Uses Lightning's private `fit_loop._iteration_based_training` and `_accelerator_connector` (tested with 2.6.6).
 """
 
 import random
@@ -12,6 +12,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from lightning.fabric.plugins import TorchCheckpointIO
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 
 from timemachine.config import format_value
@@ -137,6 +138,17 @@ def keep_in_folder(trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
         state |= {"dirpath": callback.dirpath, "best_k_models": {path: best[path] for path in best if path}}
 
 
+def disable_requeue(trainer: pl.Trainer) -> None:
+    """Leave it to Slurm to requeue a job: `scontrol requeue` in the job's script, see docs/clusters.md.
+
+    At `--signal=USR1`, Lightning writes hpc_ckpt_1.ckpt in the middle of an epoch and requeues the job. `Trainer.fit`
+    and `Trainer.test` then restore this file wherever no `ckpt_path` is given: the test would measure old weights.
+    """
+    environment = trainer._accelerator_connector.cluster_environment  # private
+    if isinstance(environment, SLURMEnvironment):
+        environment.auto_requeue = False
+
+
 class Interruptible(Callback):
     """Let Ctrl-C and SIGTERM interrupt training at once, also that of several processes.
 
@@ -154,9 +166,12 @@ class Interruptible(Callback):
 def last_checkpoint(run: Run, data: TimeMachine) -> Path | None:
     """Return the run's last.ckpt, None for a new run; set `run.completed_epochs`.
 
-    Raises SettingError if the checkpoint is damaged, and if the run would continue as another experiment.
+    Raises SettingError if the checkpoint is damaged, if Lightning would load another one, and if the run would continue
+    as another experiment.
     """
     path, folder = run.last_checkpoint, relative_path(run.folder)
+    for unchecked in run.folder.glob("hpc_ckpt_*.ckpt"):  # Lightning would load it in a job of Slurm
+        raise SettingError(f"{relative_path(unchecked)}: not a checkpoint of this program; remove it")
     if not path.exists():
         if run.before.get("status") in ENDED:
             raise OtherRun(f"{folder}: has a run that has ended, without {path.name}; use another hydra.run.dir")

@@ -28,14 +28,15 @@ def check_settings(settings: dict[str, Any]) -> None:
             raise SettingError(f"{group}.{name}={format_value(settings[group][name])}: {rule}")
     check(settings, {"seed": DATA["seed"]})
     require(settings["init_from"] != "", "init_from", "''", "must be the folder of a run, or null")
-    metric = str(settings["optimized_metric"])
-    require(metric not in ("epoch", "step", ""), "optimized_metric", metric, "is no metric", METRIC)
+    metric = settings["optimized_metric"]
+    is_name = isinstance(metric, str) and metric not in ("epoch", "step", "")
+    require(is_name, "optimized_metric", metric, "must be the name of a metric", METRIC)
     for name, entry in (settings.get("callbacks") or {}).items():
         for argument, value in (entry or {}).items():
             is_finite = not isinstance(value, float) or math.isfinite(value)
             require(is_finite, f"callbacks.{name}.{argument}", value, "must be finite")
     numbers = {name: value for name, value in settings["trainer"].items() if isinstance(value, int | float)}
-    check(numbers, TRAINER, "trainer.")  # Lightning rejects values of other types
+    check(numbers, TRAINER, "trainer.")
     tags = settings.get("tags", [])
     are_words = isinstance(tags, list) and all(isinstance(tag, str) for tag in tags)
     require(are_words, "tags", tags, "must be a list of words", "[baseline,wide]")

@@ -1,6 +1,7 @@
 """Print numbers, texts and tables; quote a text for a command line of Hydra."""
 
 import re
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -23,6 +24,12 @@ def quoted(text: object) -> str:
     """
     literal = re.sub(r"(\\*)\$\{", r"\1\1\${", str(text))
     return "'{}'".format(re.sub(r"(\\*)('|\Z)", lambda found: found[1] * 2 + found[2].replace("'", r"\'"), literal))
+
+
+def folder_word(setting: str, folder: str) -> str:
+    """Return a word of a command line, such as `hydra.run.dir=outputs/1`, quoted for Hydra and the shell if needed."""
+    value = folder if re.fullmatch(r"[\w/.:+-]+", folder) else quoted(folder)
+    return shlex.quote(f"{setting}={value}")
 
 
 def with_quoted(name: str, words: Sequence[str]) -> list[str]:

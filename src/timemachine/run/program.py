@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from timemachine.config import require
 from timemachine.errors import SettingError, UserError, one_line, unwrapped
 from timemachine.run.console import error_line
-from timemachine.run.files import weights_in
+from timemachine.run.files import reject_links, weights_in
 from timemachine.run.run import Run
 from timemachine.run.signals import INTERRUPTED, TERMINATED, end_quietly, end_with_parent, exit_if_pipe_closed
 from timemachine.run.summary import flat, is_first_process, new_summary, was_interrupted
@@ -209,13 +209,17 @@ class CheckFolder(Callback):
         exercise = config.hydra.runtime.choices.get("exercise", "none")
         is_child = not OmegaConf.is_missing(config.hydra.job, "num")  # of a job, see `study.sweep.run_in_child`
         if exercise != "none" and not is_child:
-            command = shlex.join(["python", "train.py", "-m", *sys.argv[1:]])
+            command = shlex.join(["python", sys.argv[0], "-m", *sys.argv[1:]])
             sys.exit(error_line(f"exercise={exercise}: an exercise is a sweep; type {command}"))
         _check_folder(config, "hydra.run.dir")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Check the folder of a sweep."""
+        """Check the folder of a sweep, before Hydra writes multirun.yaml and the jobs write into their folders."""
         _check_folder(config, "hydra.sweep.dir")
+        try:
+            reject_links(Path(config.hydra.sweep.dir))
+        except SettingError as error:
+            sys.exit(error_line(error))
 
 
 def _check_folder(config: DictConfig, setting: str) -> None:

@@ -13,10 +13,11 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch import Tensor
 
 from timemachine.errors import REMEDY, Diverged, SettingError
-from timemachine.run.checkpoints import keep_in_folder
+from timemachine.run.checkpoints import disable_requeue, keep_in_folder
 from timemachine.run.run import METRIC, Run
 from timemachine.run.tables import COLUMNS, Row
 
+TUNERS = (LearningRateFinder, BatchSizeFinder)
 WORSE_THAN_GUESSING = 1.05  # perplexity over that of guessing, with which a run's only validation counts as diverged
 STEP_COLUMNS = COLUMNS["steps.csv"]
 
@@ -46,22 +47,24 @@ class Recorder(Callback):
         self.began, self.seconds, self.num_targets = 0.0, 0.0, 0  # a stopwatch; targets read in the epoch
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Raise SettingError for what Lightning could not resume, or not safely.
+        """Raise SettingError for a strategy with which Lightning could not resume safely; disable parts of Lightning.
 
-        A tuner in a resumed run would restore its own checkpoint, at step 0. FSDP and DeepSpeed load a checkpoint
-        without `weights_only`, and it may be somebody else's; these models need neither.
-
-        Also disable the progress bar of a job: the sweep prints a line per job.
+        FSDP and DeepSpeed load a checkpoint without `weights_only`, and it may be somebody else's; these models need
+        neither. Disabled are the progress bar of a job, since the sweep prints a line per job, Lightning's way to
+        requeue a job of Slurm, and tuners in a resumed run, which would restore their own checkpoint, at step 0.
         """
         if is_overridden("load_checkpoint", trainer.strategy, Strategy):
             name, rule = type(trainer.strategy).__name__, "loads checkpoints without weights_only; use auto or ddp"
             raise SettingError(f"trainer.strategy: {name} {rule}")
         if self.run.is_job and (bar := trainer.progress_bar_callback):
             bar.disable()
-        for callback in trainer.callbacks if self.run.completed_epochs else ():  # type: ignore[attr-defined]
-            if isinstance(callback, LearningRateFinder | BatchSizeFinder):
-                rule = "not in a resumed run, which has its learning rate and batch size; resume without it"
-                raise SettingError(f"callbacks: {type(callback).__name__}: {rule}")
+        disable_requeue(trainer)
+        callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        if self.run.completed_epochs and (tuners := [each for each in callbacks if isinstance(each, TUNERS)]):
+            trainer.callbacks = [each for each in callbacks if each not in tuners]  # type: ignore[attr-defined]
+            if self.run.prints:
+                names = ", ".join(type(each).__name__ for each in tuners)
+                print(f"without {names}: a resumed run keeps its learning rate and batch size", flush=True)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: Any) -> None:
         """Restore the tables, and keep the paths in the states of ModelCheckpoint within the run's folder.

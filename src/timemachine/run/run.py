@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from timemachine.config import DATA, Tokens, format_value, windows_of
 from timemachine.errors import OtherRun, SettingError, UserError
-from timemachine.run.console import quoted
+from timemachine.run.console import folder_word
 from timemachine.run.files import reject_links, relative_path, weights_in, write_whole
 from timemachine.run.summary import (
     Summary,
@@ -80,6 +81,7 @@ class Run:
         self.prints = self.writes and not is_job
         self.before: Summary = {}  # of an earlier session
         self.has_begun = False
+        self.found: list[str] = []  # words that set what a tuner has found
         self.completed_epochs = 0  # before this session
         self._columns = {*COLUMNS["metrics.csv"]}
         self._entered, self._lock = time.monotonic(), FileLock(folder / ".lock", timeout=LOCK_SECONDS)
@@ -202,8 +204,10 @@ class Run:
             self.summary["resumed"] = [*self.before.get("resumed", []), session]
         # LearningRateFinder sets `model.hparams.lr`, BatchSizeFinder `data.hparams.batch_size`.
         for group, arguments in (("model", model.hparams), ("data", data.hparams)):
-            numbers = {name: value for name, value in arguments.items() if isinstance(value, int | float)}
-            self.settings[group] |= {name: numbers[name] for name in numbers.keys() & self.settings[group].keys()}
+            for name, typed in self.settings[group].items():
+                if isinstance(value := arguments.get(name), int | float) and value != typed:
+                    self.settings[group][name] = value
+                    self.found.append(f"{group}.{name}={value}")
         self.curves, self.has_begun = curves, True
         self._columns |= {name for row in curves for name in row}
         self.summary["parameters"] = sum(p.numel() for p in model.parameters())
@@ -263,10 +267,8 @@ class Run:
             self._lock.release()
         # After a rejection there is nothing to resume.
         if self.prints and self.has_begun and not self.has_ended:
-            place = relative_path(self.folder)
-            place = place if re.fullmatch(r"[\w/.:+-]+", place) else quoted(place)
-            command = ["python", "train.py", *self.summary["overrides"], f"hydra.run.dir={place}"]
-            print(f"resume with   {shlex.join(command)}", flush=True)
+            command = shlex.join(["python", sys.argv[0], *self.summary["overrides"], *self.found])
+            print(f"resume with   {command} {folder_word('hydra.run.dir', relative_path(self.folder))}", flush=True)
 
     def objective(self) -> float:
         """Return the final value of `optimized_metric`, inf unless the run has completed: a search would stop at NaN.

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from timemachine.config import REPOSITORY, short
 from timemachine.errors import OtherRun, SettingError, UserError, one_line
 from timemachine.run.checks import check_classes
-from timemachine.run.console import error_line, print_text, quoted
+from timemachine.run.console import error_line, folder_word, print_text, quoted
 from timemachine.run.files import relative_path
 from timemachine.run.program import is_job, override_name, places_of_settings, typed_words
 from timemachine.run.signals import end_orderly, exit_if_pipe_closed
@@ -73,7 +73,7 @@ class Sweep(Callback):
         elif all(each.is_discrete_sweep() for each in sweeps):
             self.num_jobs = math.prod(len(list(each.sweep_iterator())) for each in sweeps)
         count = f"{self.num_jobs} jobs; " if self.num_jobs else ""
-        self.again = f"resume with the same command and hydra.sweep.dir={config.hydra.sweep.dir}"
+        self.again = f"resume with the same command and {folder_word('hydra.sweep.dir', config.hydra.sweep.dir)}"
         print(f"sweep  {count}{self.again}", flush=True)
         end_orderly(self._print_how_to_resume)
 
